@@ -1,0 +1,3 @@
+"""kvd: a streaming calibration daemon for option volatility surfaces."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The mathematics: arrays in, arrays out. No quote, no venue, no clock, no log, no async lives here."""

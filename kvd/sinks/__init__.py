@@ -1,0 +1,1 @@
+"""Where smiles go: the stream, the pages beside it, a file."""

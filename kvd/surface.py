@@ -1,0 +1,141 @@
+"""The result: smiles with their uncertainty, as immutable records a subscriber can use without the filter.
+
+Conventions: log-moneyness ``k = ln(strike / forward)`` with kvd's own forward of that expiry; vols are decimals;
+``tau`` is ACT/365 in seconds; total variance ``w = vol**2 * tau``; times are microseconds since the epoch, UTC.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+State = Literal["live", "widened", "predicted", "held", "withdrawn"]
+
+
+class Forward(NamedTuple):
+    """The forward of one expiry in the quote currency, its standard deviation and the name of what it came from."""
+
+    value: float
+    sd: float
+    source: str
+
+
+class RawSvi(NamedTuple):
+    """Gatheral's raw SVI: ``w(k) = a + b (rho (k - m) + sqrt((k - m)**2 + sigma**2))``."""
+
+    a: float
+    b: float
+    rho: float
+    m: float
+    sigma: float
+
+
+class JumpWings(NamedTuple):
+    """SVI-JW (Gatheral & Jacquier 2014, section 3.3): ATM variance, ATM skew, wing slopes, minimum variance."""
+
+    v: float
+    psi: float
+    p: float
+    c: float
+    v_min: float
+
+
+class Parameters(NamedTuple):
+    """The five numbers a trader knows of a smile, in the order in which the filter carries them.
+
+    With ``z = k / sqrt(w0)`` and ``omega(z) = w(k) / w0``: ``atm_vol = sqrt(w0 / tau)``; ``skew = omega'(0) / 2``,
+    **the K value**; ``curvature = omega''(0)``; ``put_wing`` and ``call_wing`` are the slopes of omega far left
+    (taken positive) and far right.
+    """
+
+    atm_vol: float
+    skew: float
+    curvature: float
+    put_wing: float
+    call_wing: float
+
+
+class Certificate(NamedTuple):
+    """The no-arbitrage margins of a smile, evaluated at ``points`` log-moneynesses from ``k_low`` to ``k_high``.
+
+    ``butterfly`` is the least value of Durrleman's g; ``calendar`` the least ``(w_later - w_earlier) / w0`` against
+    the neighbouring expiries at equal k, or None for a lone expiry. Negative means arbitrage.
+    """
+
+    k_low: float
+    k_high: float
+    points: int
+    butterfly: float
+    calendar: float | None
+
+
+class Smile(NamedTuple):
+    """The published smile of one expiry.
+
+    ``covariance`` is the 5 x 5 posterior covariance of the filter's state ``(ln atm_vol, skew, ln curvature, lambda_p,
+    lambda_c)``; ``sd`` holds the standard deviations of `parameters`. ``nis`` and ``nis_dof`` are the normalised
+    innovation squared of the newest batch and its degrees of freedom; ``inside`` is the share of this expiry's newest
+    quotes whose bid and ask enclose the smile, or None before there are any. ``quoted_low`` and ``quoted_high`` bound
+    the log-moneynesses quoted lately. ``state`` says how far to trust it, ``reason`` why, ``since_us`` since when.
+    """
+
+    venue: str
+    underlying: str
+    expiry_us: int
+    tau: float
+    forward: Forward
+    parameters: Parameters
+    sd: Parameters
+    raw: RawSvi
+    jump_wings: JumpWings
+    covariance: Floats
+    quoted_low: float | None
+    quoted_high: float | None
+    certificate: Certificate
+    nis: float | None
+    nis_dof: int
+    inside: float | None
+    quotes: int
+    state: State
+    reason: str
+    since_us: int
+    exchange_us: int
+    receive_us: int
+    publish_us: int
+
+    def total_variance(self, k: Floats | float) -> Floats:
+        """Total variance at log-moneyness `k` (any shape)."""
+        a, b, rho, m, sigma = self.raw
+        d = np.asarray(k, dtype=np.float64) - m
+        return np.asarray(a + b * (rho * d + np.sqrt(d * d + sigma * sigma)))
+
+    def vol(self, strike: Floats | float) -> Floats:
+        """Implied vol at `strike` (any shape, quote currency), a decimal."""
+        k = np.log(np.asarray(strike, dtype=np.float64) / self.forward.value)
+        return np.asarray(np.sqrt(self.total_variance(k) / self.tau))
+
+
+class BatchFacts(NamedTuple):
+    """What happened to one underlying's quotes in one batch: the numbers behind the metrics.
+
+    ``refused`` and ``inflated`` count by reason; ``nis`` is the sum over slices of the normalised innovation squared
+    of all prior innovations (not down-weighted) and ``nis_dof`` how many there were.
+    """
+
+    quotes: int
+    refused: dict[str, int]
+    inflated: dict[str, int]
+    nis: float
+    nis_dof: int
+
+
+class SurfaceUpdate(NamedTuple):
+    """What one batch changed on one underlying's surface: whole smiles that moved, and expiries that left."""
+
+    venue: str
+    underlying: str
+    publish_us: int
+    smiles: tuple[Smile, ...]
+    withdrawn: tuple[int, ...]
+    facts: BatchFacts
