@@ -1,0 +1,174 @@
+"""The backbone of a smile: an SVI slice in five nearly unconstrained coordinates.
+
+With total variance ``w(k)``, ``w0 = w(0) = sigma_atm**2 tau``, ``z = k / sqrt(w0)`` and ``omega(z) = w(k) / w0``, a slice is
+
+    x = (ln sigma_atm, psi, ln kappa, lambda_p, lambda_c)
+
+psi = omega'(0)/2 is the ATM skew (the K value), kappa = omega''(0) the ATM curvature, and lambda_p, lambda_c the excess of the
+wing slopes p, c of omega over the SSVI slice of the same psi and kappa (Gatheral & Jacquier 2014, section 4):
+
+    r = sqrt(psi**2 + kappa/2),   p + 2 psi = (r + psi) exp(lambda_p),   c - 2 psi = (r - psi) exp(lambda_c)
+
+The slice itself, with lean B = (c - p)/2, beta = (p + c)/2 and t = (2 psi - B)/beta in (-1, 1):
+
+    omega(z) = 1 + B z + beta s (sqrt((z/s + y)**2 + 1) - sqrt(1 + y**2)),   y = t/sqrt(1 - t**2),   s = beta (1 - t**2)**1.5/kappa
+
+Arrays carry slices on the first axis (S); points carry an index into it (N). A wing slope is never below `MIN_WING`, and a
+vol is never taken of an omega below `MIN_OMEGA`: far from the data the coordinates allow a slice to dip below zero.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+DIM = 5
+LEVEL, SKEW, CURVATURE, PUT_WING, CALL_WING = range(DIM)
+MIN_WING = 1e-4
+MIN_OMEGA = 1e-3
+
+
+class Slices(NamedTuple):
+    """Slices made ready for evaluation; every field has shape (S,) except ``gradient``, (S, 4, 4).
+
+    ``gradient[s, i, j]`` is the derivative with respect to coordinate ``1 + j`` of the multiplier of the i-th basis
+    function of `_basis`, so that the gradient of omega at a point is one small product.
+    """
+
+    sigma: Floats
+    psi: Floats
+    kappa: Floats
+    p: Floats
+    c: Floats
+    lean: Floats
+    beta: Floats
+    t: Floats
+    y: Floats
+    s: Floats
+    gradient: Floats
+
+
+def slices(x: Floats) -> Slices:
+    """Prepare the slices of states `x`, shape (S, 5)."""
+    psi, kappa = x[:, SKEW], np.exp(x[:, CURVATURE])
+    r = np.sqrt(psi * psi + 0.5 * kappa)
+    # r - |psi| without cancellation
+    near, far = 0.5 * kappa / (r + np.abs(psi)), r + np.abs(psi)
+    c0, p0 = np.where(psi > 0, far, near), np.where(psi > 0, near, far)
+    left, right = c0 * np.exp(x[:, PUT_WING]), p0 * np.exp(x[:, CALL_WING])
+    p_free, c_free = left - 2 * psi > MIN_WING, right + 2 * psi > MIN_WING
+    p, c = np.where(p_free, left - 2 * psi, MIN_WING), np.where(c_free, right + 2 * psi, MIN_WING)
+    beta, lean = 0.5 * (p + c), 0.5 * (c - p)
+    t = (2 * psi - lean) / beta
+    q = (c - 2 * psi) * (p + 2 * psi) / (beta * beta)  # 1 - t**2 without cancellation
+    root = np.sqrt(q)
+    y, s = t / root, beta * q * root / kappa
+
+    # derivatives with respect to (psi, ln kappa, lambda_p, lambda_c)
+    zero, one = np.zeros_like(psi), np.ones_like(psi)
+    dr = np.stack((psi / r, 0.25 * kappa / r, zero, zero), axis=-1)
+    dpsi = np.stack((one, zero, zero, zero), axis=-1)
+    dleft = (left / c0)[:, None] * (dr + dpsi)
+    dright = (right / p0)[:, None] * (dr - dpsi)
+    dleft[:, 2], dright[:, 3] = left, right
+    dp, dc = (dleft - 2 * dpsi) * p_free[:, None], (dright + 2 * dpsi) * c_free[:, None]
+    dbeta, dlean = 0.5 * (dp + dc), 0.5 * (dc - dp)
+    dt = (2 * dpsi - dlean - t[:, None] * dbeta) / beta[:, None]
+    dln_s = dbeta / beta[:, None] - (3 * t / q)[:, None] * dt
+    dln_s[:, 1] -= 1.0
+    a = (beta * s)[:, None]
+    gradient = np.stack((dlean, a * (dbeta / beta[:, None] + dln_s), a * dln_s, a * dt / (q * root)[:, None]), axis=1)
+    return Slices(np.exp(x[:, LEVEL]), psi, kappa, p, c, lean, beta, t, y, s, gradient)
+
+
+def _basis(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats]:
+    """The four functions of z that multiply (lean, beta s, d ln s, d y), shape (N, 4), and (z/s + y)/sqrt(..), (N,)."""
+    s, y = sl.s[index], sl.y[index]
+    d = z / s + y
+    root = np.sqrt(d * d + 1)
+    slope = d / root
+    # sqrt(d^2+1) - sqrt(y^2+1) as a quotient: no cancellation near the money
+    rise = (z / s) * (d + y) / (root + np.sqrt(y * y + 1))
+    return np.stack((z, rise, -slope * z / s, slope - sl.t[index]), axis=-1), slope
+
+
+def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[Floats, Floats]:
+    """Implied vols at log-moneyness `k` (N,) of slice `index` (N,), and their gradient in the slice's state, (N, 5)."""
+    sl = slices(x)
+    sigma = sl.sigma[index]
+    z = k / (sigma * np.sqrt(tau)[index])
+    basis, slope = _basis(sl, index, z)
+    omega = 1 + sl.lean[index] * z + (sl.beta * sl.s)[index] * basis[:, 1]
+    omega_z = sl.lean[index] + sl.beta[index] * slope
+    vol = sigma * np.sqrt(np.maximum(omega, MIN_OMEGA))
+    half = 0.5 * sigma * sigma / vol
+    jacobian = np.empty((len(k), DIM))
+    jacobian[:, LEVEL] = vol - half * z * omega_z
+    jacobian[:, 1:] = half[:, None] * np.einsum("ni,nij->nj", basis, sl.gradient[index])
+    return vol, jacobian
+
+
+def vol(x: Floats, tau: Floats, index: Index, k: Floats) -> Floats:
+    """Implied vols at log-moneyness `k` (N,) of slice `index` (N,)."""
+    sl = slices(x)
+    sigma = sl.sigma[index]
+    omega, _, _ = omega_at(sl, index, k / (sigma * np.sqrt(tau)[index]))
+    return np.asarray(sigma * np.sqrt(np.maximum(omega, MIN_OMEGA)))
+
+
+def omega_at(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
+    """omega(z) and its first two derivatives at normalised moneyness `z` (N,) of slice `index` (N,)."""
+    basis, slope = _basis(sl, index, z)
+    beta, s = sl.beta[index], sl.s[index]
+    omega = 1 + sl.lean[index] * z + beta * s * basis[:, 1]
+    return omega, sl.lean[index] + beta * slope, beta / s * (1 - slope * slope) ** 1.5
+
+
+def to_raw(x: Floats, tau: Floats) -> Floats:
+    """Raw SVI ``(a, b, rho, m, sigma)``, shape (S, 5), of states `x` (S, 5) at times to expiry `tau` (S,)."""
+    sl = slices(x)
+    w0 = sl.sigma**2 * tau
+    root = np.sqrt(w0)
+    rho, mu = sl.lean / sl.beta, -sl.y * sl.s
+    alpha = 1 + sl.lean * mu - sl.beta * sl.s * np.sqrt(1 + sl.y**2)
+    return np.stack((alpha * w0, sl.beta * root, rho, mu * root, sl.s * root), axis=-1)
+
+
+def from_raw(raw: Floats, tau: Floats) -> Floats:
+    """States, shape (S, 5), of raw SVI slices `raw` (S, 5); the inverse of `to_raw` where both wings rise."""
+    a, b, rho, m, sigma = raw.T
+    h = np.sqrt(m * m + sigma * sigma)
+    w0 = a + b * (h - rho * m)
+    root = np.sqrt(w0)
+    psi, kappa = 0.5 * b * (rho - m / h) / root, b * sigma**2 / h**3
+    r = np.sqrt(psi * psi + 0.5 * kappa)
+    near, far = 0.5 * kappa / (r + np.abs(psi)), r + np.abs(psi)
+    c0, p0 = np.where(psi > 0, far, near), np.where(psi > 0, near, far)
+    # p + 2 psi = b (1 - m/h)/sqrt(w0) and c - 2 psi = b (1 + m/h)/sqrt(w0)
+    left = b * np.where(m > 0, sigma**2 / (h * (h + m)), 1 - m / h) / root
+    right = b * np.where(m < 0, sigma**2 / (h * (h - m)), 1 + m / h) / root
+    return np.stack((0.5 * np.log(w0 / tau), psi, np.log(kappa), np.log(left / c0), np.log(right / p0)), axis=-1)
+
+
+def jump_wings(x: Floats, tau: Floats) -> Floats:
+    """SVI-JW ``(v, psi, p, c, v_min)``, shape (S, 5) (Gatheral & Jacquier 2014, equation 3.5)."""
+    sl = slices(x)
+    a, b, rho, _, sigma = to_raw(x, tau).T
+    v_min = (a + b * sigma * np.sqrt(1 - rho * rho)) / tau
+    return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, v_min), axis=-1)
+
+
+def parameters_and_jacobian(x: Floats) -> tuple[Floats, Floats]:
+    """A trader's five numbers (ATM vol, skew, curvature, put wing, call wing), (S, 5), and their gradient in x, (S, 5, 5)."""
+    sl = slices(x)
+    values = np.stack((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c), axis=-1)
+    gradient = np.zeros((len(x), DIM, DIM))
+    gradient[:, LEVEL, LEVEL], gradient[:, SKEW, SKEW], gradient[:, CURVATURE, CURVATURE] = sl.sigma, 1.0, sl.kappa
+    # lean = (c - p)/2 is the first multiplier, and beta follows from the second and third: d(beta s)/(beta s) - d ln s
+    dlean = sl.gradient[:, 0]
+    dbeta = (sl.gradient[:, 1] - sl.gradient[:, 2]) / sl.s[:, None]
+    gradient[:, PUT_WING, 1:], gradient[:, CALL_WING, 1:] = dbeta - dlean, dbeta + dlean
+    return values, gradient
