@@ -1,0 +1,69 @@
+"""The newest two-sided vols of every instrument of one underlying, as arrays: what each smile is judged against.
+
+A row belongs to one instrument for as long as its expiry lives. Rows hold what was quoted when it was quoted: the
+log-moneyness with the forward of that instant and the vols of bid and ask.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvd.quotes import Instrument, Quote
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+STATIC = ("expiry_us", "strike", "sign", "inverse", "tick")
+MOVING = ("exchange_us", "k", "bid", "ask", "bid_vol", "ask_vol")
+
+
+class Board:
+    """Columns by name, each of shape (rows,); prices in the instrument's quoting unit, vols as decimals, NaN where absent."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._names: list[str] = []
+        self.expiry_us = np.zeros(0, dtype=np.int64)
+        self.exchange_us = np.zeros(0, dtype=np.int64)
+        self.inverse = np.zeros(0, dtype=np.bool_)
+        self.counted = np.zeros(0, dtype=np.bool_)
+        self.strike, self.sign, self.tick = np.zeros(0), np.zeros(0), np.zeros(0)
+        self.k, self.bid, self.ask = np.zeros(0), np.zeros(0), np.zeros(0)
+        self.bid_vol, self.ask_vol = np.zeros(0), np.zeros(0)
+
+    def rows(self, quotes: Sequence[Quote]) -> Index:
+        """The row of each quote's instrument, (N,); instruments not seen before get new rows."""
+        fresh = [q.instrument for q in quotes if q.instrument.name not in self._rows]
+        if fresh:
+            self._add(list({instrument.name: instrument for instrument in fresh}.values()))
+        return np.fromiter((self._rows[q.instrument.name] for q in quotes), dtype=np.intp, count=len(quotes))
+
+    def forget(self, expiry_us: int) -> None:
+        """Drop every row of an expiry."""
+        keep = self.expiry_us != expiry_us
+        for name in self._columns():
+            setattr(self, name, getattr(self, name)[keep])
+        self._names = [name for name, kept in zip(self._names, keep.tolist(), strict=True) if kept]
+        self._rows = {name: row for row, name in enumerate(self._names)}
+
+    def _columns(self) -> tuple[str, ...]:
+        return (*STATIC, *MOVING, "counted")
+
+    def _add(self, fresh: list[Instrument]) -> None:
+        for instrument in fresh:
+            self._rows[instrument.name] = len(self._names)
+            self._names.append(instrument.name)
+        columns: dict[str, list[float] | list[int] | list[bool]] = {
+            "expiry_us": [i.expiry_us for i in fresh],
+            "strike": [i.strike for i in fresh],
+            "sign": [1.0 if i.option_type == "call" else -1.0 for i in fresh],
+            "inverse": [i.inverse for i in fresh],
+            "tick": [i.tick_size or 0.0 for i in fresh],
+            "exchange_us": [0] * len(fresh),
+            "counted": [False] * len(fresh),
+        }
+        for name in self._columns():
+            old = getattr(self, name)
+            new = np.asarray(columns.get(name, [np.nan] * len(fresh)), dtype=old.dtype)
+            setattr(self, name, np.concatenate((old, new)))

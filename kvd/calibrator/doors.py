@@ -1,0 +1,83 @@
+"""The second door: is this quote of use to the market's smile? Every quote turned away has a reason and is counted."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvd.calibrator.board import Board
+from kvd.core import black, measurement
+from kvd.core.daycount import YEAR_US
+from kvd.core.measurement import Measurement
+from kvd.quotes import Quote
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+SETTLEMENT_US = 30 * 60 * 1_000_000  # the last half hour, in which the settlement average freezes the payoff
+
+
+class Admitted(NamedTuple):
+    """What passed, sorted by expiry, each (N,): board row, expiry, log-moneyness, mid vol, variance R, and why others did not."""
+
+    row: Index
+    expiry_us: NDArray[np.int64]
+    k: Floats
+    vol: Floats
+    R: Floats
+    refused: dict[str, int]
+
+
+def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[np.bool_], m: Measurement) -> Admitted:
+    """Post the newest quotes on `board` and return those the filter may see; `withheld` (N,) marks held-out instruments.
+
+    The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided, crossed,
+    no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
+    """
+    row = board.rows(quotes)
+    raw = np.array([(q.bid, q.ask, q.forward) for q in quotes], dtype=np.float64)
+    bid, ask, forward = raw.T
+    exchange_us = np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=len(quotes))
+    expiry_us, strike, sign = board.expiry_us[row], board.strike[row], board.sign[row]
+
+    tau = np.maximum(expiry_us - exchange_us, 1) / YEAR_US
+    unit = np.where(board.inverse[row], forward, 1.0)
+    bid_vol = black.implied_vol(bid * unit, forward, strike, tau, sign)
+    ask_vol = black.implied_vol(ask * unit, forward, strike, tau, sign)
+    k, mid, half = np.log(strike / forward), 0.5 * (bid_vol + ask_vol), 0.5 * (ask_vol - bid_vol)
+
+    reasons = {
+        "out_of_order": exchange_us < board.exchange_us[row],
+        "no_forward": np.isnan(forward),
+        "settling": expiry_us - now_us < SETTLEMENT_US,
+        "held_out": withheld,
+        "one_sided": np.isnan(bid) | np.isnan(ask),
+        "crossed": bid >= ask,
+        "no_vol": np.isnan(mid),
+        "wide": half > m.widest_half_ratio * mid,
+        "in_the_money": sign * k < -m.near_money_sd * mid * np.sqrt(tau),
+    }
+    passed = np.ones(len(quotes), dtype=np.bool_)
+    refused: dict[str, int] = {}
+    for reason, hit in reasons.items():
+        count = int(np.count_nonzero(hit & passed))
+        if count:
+            refused[reason] = count
+            passed &= ~hit
+
+    current = ~reasons["out_of_order"]
+    _post(board, row[current], [column[current] for column in (k, bid, ask, bid_vol, ask_vol)], exchange_us[current])
+    board.counted[row[current]] = passed[current]
+
+    chosen = np.flatnonzero(passed)
+    chosen = chosen[np.argsort(expiry_us[chosen], kind="stable")]
+    tick_vol = board.tick[row] * unit / np.maximum(black.vega(forward, strike, tau, mid), 1e-12)
+    R = measurement.variance(half, tick_vol, m)
+    return Admitted(row[chosen], expiry_us[chosen], k[chosen], mid[chosen], R[chosen], refused)
+
+
+def _post(board: Board, row: Index, columns: list[Floats], exchange_us: NDArray[np.int64]) -> None:
+    for name, column in zip(("k", "bid", "ask", "bid_vol", "ask_vol"), columns, strict=True):
+        getattr(board, name)[row] = column
+    board.exchange_us[row] = exchange_us

@@ -1,0 +1,130 @@
+"""One batch of vols into the joint posterior of all slices: an iterated, robust, whitened Kalman update.
+
+For slice i with prior mean x_i, marginal covariance P_i, vols z, model h and gradient J at a moving point x*, the batch says
+
+    L = J' W R^-1 J,   b = J' W R^-1 (z - h(x*) + J (x* - x_i)),   x* <- x_i + (P_i^-1 + L)^-1 b          (Gauss-Newton)
+
+with robust weights W fixed on the prior innovations. At the last point L = V diag(l) V' is handed to the filter as at most five rows
+
+    H = l^(1/2) V',   z - H x_i = l^(-1/2) V' b,   R = I
+
+which have the posterior of the full batch (Bell & Cathey 1993 for the iteration; the rows are its information square
+root). The filter itself is joint over all slices, so an expiry that was not quoted moves with its neighbours. NIS is that of
+all n prior innovations with the R that was not inflated, slice by slice: e' (J P J' + R)^-1 e by the Woodbury identity.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvd.core import kalman, svi
+from kvd.core.measurement import Measurement, student_weight
+from kvd.core.svi import DIM
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+LONGEST_STEP = 0.3
+NEGLIGIBLE = 1e-9
+LOWEST = np.array([np.log(0.01), -2.0, np.log(1e-3), -3.0, -3.0])
+HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
+
+
+class Joint(NamedTuple):
+    """The filter's state: mean (S, 5), covariance (5S, 5S) slice-major, and each slice's expiry in microseconds, (S,), ascending."""
+
+    x: Floats
+    P: Floats
+    expiry_us: Index
+
+    def block(self, i: int) -> Floats:
+        """Marginal covariance of slice `i`, (5, 5)."""
+        return self.P[DIM * i : DIM * i + DIM, DIM * i : DIM * i + DIM]
+
+
+class Vols(NamedTuple):
+    """Measured vols: slice index, log-moneyness, mid vol and its variance R, each (N,), sorted by slice."""
+
+    index: Index
+    k: Floats
+    vol: Floats
+    R: Floats
+
+
+class Outcome(NamedTuple):
+    """What a batch did. Per touched slice, (T,): its index, NIS and degrees of freedom; per quote, (N,): prior innovation and weight."""
+
+    touched: Index
+    nis: Floats
+    nis_dof: Index
+    innovation: Floats
+    weight: Floats
+
+
+def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint, Outcome]:
+    """Condition `joint` on `vols` (N >= 1) at times to expiry `tau` (S,). Raises kalman.NotPositiveDefiniteError.
+
+    The order of the quotes within a slice does not matter; the slices of `vols.index` must be ascending.
+    """
+    touched, first, local = np.unique(vols.index, return_index=True, return_inverse=True)
+    x0, tau_t = joint.x[touched], tau[touched]
+    P0 = marginals(joint.P, touched)
+
+    h, J = svi.vol_and_jacobian(x0, tau_t, local, vols.k)
+    innovation = vols.vol - h
+    state_variance = np.einsum("ni,nij,nj->n", J, P0[local], J)
+    weight = student_weight(innovation, state_variance + vols.R, m)
+    nis = _nis(J, innovation, 1 / vols.R, P0, first)
+
+    precision = weight / vols.R
+    x = x0
+    for _ in range(m.passes):
+        L, b = _information(J, vols.vol - h + np.einsum("ni,ni->n", J, (x - x0)[local]), precision, first)
+        target = x0 + _solve(P0, L, b)
+        x = np.clip(x + np.clip(target - x, -LONGEST_STEP, LONGEST_STEP), LOWEST, HIGHEST)
+        h, J = svi.vol_and_jacobian(x, tau_t, local, vols.k)
+    L, b = _information(J, vols.vol - h + np.einsum("ni,ni->n", J, (x - x0)[local]), precision, first)
+
+    H, y = _rows(L, b, touched, len(joint.x))
+    flat = joint.x.ravel()
+    posterior, P = kalman.update(flat, joint.P, H, y + H @ flat)
+    moved = Joint(np.clip(posterior.reshape(-1, DIM), LOWEST, HIGHEST), P, joint.expiry_us)
+    return moved, Outcome(touched, nis, np.diff(np.append(first, len(vols.k))), innovation, weight)
+
+
+def marginals(P: Floats, touched: Index) -> Floats:
+    """The (5, 5) diagonal blocks of slices `touched` (T,) of `P`, shape (T, 5, 5)."""
+    slices = len(P) // DIM
+    return P.reshape(slices, DIM, slices, DIM)[touched, :, touched, :]
+
+
+def _information(J: Floats, e: Floats, precision: Floats, first: Index) -> tuple[Floats, Floats]:
+    """J' W J, (T, 5, 5), and J' W e, (T, 5), summed over the quotes of each slice."""
+    weighted = J * precision[:, None]
+    L = np.add.reduceat(weighted[:, :, None] * J[:, None, :], first, axis=0)
+    return L, np.add.reduceat(weighted * e[:, None], first, axis=0)
+
+
+def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
+    """(P^-1 + L)^-1 b for each slice without inverting P, (T, 5)."""
+    step: Floats = P @ np.linalg.solve(np.eye(DIM) + L @ P, b[:, :, None])
+    return step[:, :, 0]
+
+
+def _nis(J: Floats, e: Floats, precision: Floats, P: Floats, first: Index) -> Floats:
+    """Normalised innovation squared of each slice, (T,): e' R^-1 e - b' (P^-1 + L)^-1 b."""
+    L, b = _information(J, e, precision, first)
+    return np.add.reduceat(e * e * precision, first) - np.einsum("ti,ti->t", b, _solve(P, L, b))
+
+
+def _rows(L: Floats, b: Floats, touched: Index, slices: int) -> tuple[Floats, Floats]:
+    """The whitened batch: rows H (m, 5S) and innovations y (m,) with unit noise, m <= 5T."""
+    values, vectors = np.linalg.eigh(L)
+    keep = values > NEGLIGIBLE * values[:, -1:]
+    root = np.sqrt(np.where(keep, values, 1.0))
+    rows = root[:, :, None] * vectors.transpose(0, 2, 1)
+    y = np.einsum("tij,ti->tj", vectors, b) / root
+    H = np.zeros((len(touched), DIM, slices, DIM))
+    H[np.arange(len(touched)), :, touched, :] = rows
+    return H.reshape(len(touched) * DIM, slices * DIM)[keep.ravel()], y[keep]

@@ -1,0 +1,51 @@
+"""The filter engine: filterpy's Kalman filter behind a guard; nothing else in the house touches filterpy.
+
+The guard keeps out what filterpy 2.0 lets in: a NaN in z poisons x silently, a one-dimensional z turns x into a matrix, and
+nothing looks whether P stays positive definite. Everything that enters is finite and two-dimensional; what leaves has
+been through a Cholesky factorisation.
+"""
+
+import numpy as np
+from filterpy.kalman import KalmanFilter
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class NotPositiveDefiniteError(ArithmeticError):
+    """A covariance lost positive definiteness, or a state stopped being finite."""
+
+
+def predict(x: Floats, P: Floats, F: Floats, u: Floats, Q: Floats) -> tuple[Floats, Floats]:
+    """Time update ``x' = F x + u``, ``P' = F P F^T + Q``; x and u (n,), the matrices (n, n)."""
+    kf = _engine(x, P, 1)
+    kf.predict(u=u[:, None], B=np.eye(len(x)), F=F, Q=Q)
+    return _checked(kf)
+
+
+def update(x: Floats, P: Floats, H: Floats, z: Floats) -> tuple[Floats, Floats]:
+    """Measurement update with ``z = H x + v``, v ~ N(0, I); z (m,), H (m, n). No rows: no change."""
+    if not len(z):
+        return x, P
+    if not (np.isfinite(z).all() and np.isfinite(H).all()):
+        raise NotPositiveDefiniteError("a measurement row is not finite")
+    kf = _engine(x, P, len(z))
+    kf.update(z[:, None], R=np.eye(len(z)), H=H)
+    return _checked(kf)
+
+
+def _engine(x: Floats, P: Floats, rows: int) -> KalmanFilter:
+    kf = KalmanFilter(dim_x=len(x), dim_z=rows)
+    kf.x, kf.P = x[:, None], P
+    return kf
+
+
+def _checked(kf: KalmanFilter) -> tuple[Floats, Floats]:
+    x, P = kf.x[:, 0], 0.5 * (kf.P + kf.P.T)
+    if not np.isfinite(x).all():
+        raise NotPositiveDefiniteError("the state is not finite")
+    try:
+        np.linalg.cholesky(P)
+    except np.linalg.LinAlgError:
+        raise NotPositiveDefiniteError("the covariance is not positive definite") from None
+    return x, P
