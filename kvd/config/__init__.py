@@ -1,0 +1,32 @@
+"""kvd.toml and the KVD_* environment, merged into typed, frozen settings.
+
+Precedence: environment, then file, then the defaults. ``KVD_PUBLISH_PORT=9000`` sets ``port`` of ``[publish]``;
+lists are comma-separated. Secrets come only from the environment or, as ``KVD_..._FILE``, from the file it names.
+``KVD_CONFIG`` names the configuration file; ``KVD_DATA`` is reserved for tests.
+"""
+
+from kvd.config.settings import (
+    KEYS,
+    Calibrator,
+    ConfigError,
+    Deribit,
+    Feed,
+    Log,
+    Publish,
+    Settings,
+)
+from kvd.config.sources import Loaded, effective, load
+
+__all__ = [
+    "KEYS",
+    "Calibrator",
+    "ConfigError",
+    "Deribit",
+    "Feed",
+    "Loaded",
+    "Log",
+    "Publish",
+    "Settings",
+    "effective",
+    "load",
+]

@@ -1,0 +1,102 @@
+"""Every setting with its type, its limits and its default. config/kvd.toml says what each is for."""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from kvd.core.dynamics import Dynamics
+from kvd.core.measurement import Measurement
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Currency = Annotated[str, Meta(pattern="^[A-Z0-9]+$")]
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used. The message names the setting, where it came from and the mend."""
+
+
+class Deribit(Struct, frozen=True, forbid_unknown_fields=True):
+    """[deribit]: which families to follow. A currency is what Deribit settles in; USDC brings every linear family."""
+
+    url: Annotated[str, Meta(pattern="^wss?://.")] = "wss://www.deribit.com/ws/api/v2"
+    currencies: Annotated[tuple[Currency, ...], Meta(min_length=1)] = ("BTC", "ETH", "USDC")
+    chunk_channels: Annotated[int, Meta(ge=1, le=200)] = 200
+    subscribes_per_s: Positive = 3.0
+
+
+class Feed(Struct, frozen=True, forbid_unknown_fields=True):
+    """[feed]: when a stream counts as dead, and how to come back."""
+
+    stale_after_s: Positive = 3.0
+    heartbeat_s: Annotated[float, Meta(ge=10)] = 10.0
+    reconnect_first_s: Positive = 0.25
+    reconnect_cap_s: Positive = 30.0
+    settled_after_s: Positive = 10.0
+
+
+class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
+    """[calibrator]: how the stream is cut into batches, and what is withheld to measure honestly."""
+
+    batch_ms: Count = 50
+    hold_out: bool = False
+    hold_out_seed: str = "0"
+
+
+class Publish(Struct, frozen=True, forbid_unknown_fields=True):
+    """[publish]: the one port. An address other than loopback needs a token, or allow_open said out loud."""
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8765
+    token: str = ""
+    allow_open: bool = False
+    heartbeat_s: Positive = 5.0
+    max_clients: Count = 1000
+    max_subscriptions: Count = 1000
+    max_messages_per_s: Positive = 50.0
+    stalled_after_s: Positive = 5.0
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """[log]: to standard error, one event a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be configured. `venues` names the exchanges to follow."""
+
+    venues: Annotated[tuple[Literal["deribit"], ...], Meta(min_length=1)] = ("deribit",)
+    deribit: Deribit = Deribit()
+    feed: Feed = Feed()
+    calibrator: Calibrator = Calibrator()
+    dynamics: Dynamics = Dynamics()
+    measurement: Measurement = Measurement()
+    publish: Publish = Publish()
+    log: Log = Log()
+
+
+class Key(NamedTuple):
+    """One setting: its type with the limits on it, and a value (in `KEYS`, the default)."""
+
+    kind: Any
+    value: Any
+
+
+def keys(struct: Struct, prefix: str = "") -> dict[str, Key]:
+    """Every setting below `struct`, by its dotted name (``publish.port``)."""
+    found: dict[str, Key] = {}
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        if isinstance(value, Struct):
+            found |= keys(value, f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = Key(field.type, value)
+    return found
+
+
+KEYS = keys(Settings())
+SECTIONS = frozenset(name.rpartition(".")[0] for name in KEYS if "." in name)
+SECRETS = frozenset({"publish.token"})
