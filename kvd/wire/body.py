@@ -1,0 +1,137 @@
+"""A smile as its JSON bodies.
+
+Numbers are finite or absent, vols are decimals, times are ISO 8601 UTC with microseconds. orjson writes what is not
+finite as null, and no body has a null of its own: the guard against publishing one is a search of the bytes.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import isfinite
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import orjson
+
+from kvd.surface import Smile, SurfaceUpdate
+
+Kind = Literal["surface", "smile", "atm", "status"]
+
+
+class Record(NamedTuple):
+    """What one message says, as bytes. `core` is a smile's body without its covariance, or the whole of it where
+    there is no smile: an expiry that left, a status."""
+
+    smile: Smile | None
+    core: bytes
+    covariance: bytes
+
+    def body(self, kind: Kind) -> bytes:
+        """The body in topics of `kind`: the covariance travels in `smile` alone; `atm` is the small record."""
+        if self.smile is None or kind == "surface":
+            return self.core
+        if kind == "smile":
+            return b'%b,"covariance":%b}' % (self.core[:-1], self.covariance)
+        return orjson.dumps(_atm(self.smile), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_smile(smile: Smile) -> Record:
+    """Encode a smile's core and covariance, once. Raises ValueError naming the field that is not finite."""
+    core = orjson.dumps(_core(smile), option=orjson.OPT_SERIALIZE_NUMPY)
+    covariance = orjson.dumps(np.ascontiguousarray(smile.covariance), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in core or b"null" in covariance:
+        _refuse_non_finite(smile)
+    return Record(smile, core, covariance)
+
+
+def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
+    """What all topics say of an expiry that left."""
+    body = {
+        "venue": update.venue,
+        "underlying": update.underlying,
+        "expiry": iso(expiry_us),
+        "state": "withdrawn",
+        "reason": "expired" if update.publish_us >= expiry_us else "unlisted",
+        "since": iso(update.publish_us),
+        "publish_time": iso(update.publish_us),
+    }
+    return Record(None, orjson.dumps(body), b"")
+
+
+def iso(us: int) -> str:
+    """Microseconds since the epoch as ``2026-12-25T08:00:00.000000Z``."""
+    second, micros = divmod(us, 1_000_000)
+    return f"{_iso_second(second)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
+
+
+def _core(smile: Smile) -> dict[str, object]:
+    body = _atm(smile)
+    p, sd, certificate = smile.parameters, smile.sd, smile.certificate
+    body.update(
+        tau=smile.tau,
+        reason=smile.reason,
+        since=iso(smile.since_us),
+        curvature=p.curvature,
+        curvature_sd=sd.curvature,
+        put_wing=p.put_wing,
+        put_wing_sd=sd.put_wing,
+        call_wing=p.call_wing,
+        call_wing_sd=sd.call_wing,
+        svi=smile.raw._asdict(),
+        jump_wings=smile.jump_wings._asdict(),
+        certificate=_present(certificate._asdict()),
+        nis_dof=smile.nis_dof,
+        quotes=smile.quotes,
+        age_s=(smile.publish_us - smile.receive_us) / 1e6,
+    )
+    perhaps = {
+        "quoted_low": smile.quoted_low,
+        "quoted_high": smile.quoted_high,
+        "nis": smile.nis,
+        "inside": smile.inside,
+    }
+    return body | _present(perhaps)
+
+
+def _atm(smile: Smile) -> dict[str, object]:
+    return {
+        "venue": smile.venue,
+        "underlying": smile.underlying,
+        "expiry": iso(smile.expiry_us),
+        "state": smile.state,
+        "exchange_time": iso(smile.exchange_us),
+        "receive_time": iso(smile.receive_us),
+        "publish_time": iso(smile.publish_us),
+        "forward": smile.forward._asdict(),
+        "atm_vol": smile.parameters.atm_vol,
+        "atm_vol_sd": smile.sd.atm_vol,
+        "skew": smile.parameters.skew,
+        "skew_sd": smile.sd.skew,
+    }
+
+
+def _present(fields: dict[str, Any]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _refuse_non_finite(smile: Smile) -> None:
+    """Raise if a number is not finite; a text may well contain the word that brought us here."""
+    for name, number in _numbers("", smile):
+        if not isfinite(number):
+            where = f"{smile.venue} {smile.underlying} {iso(smile.expiry_us)}"
+            raise ValueError(f"the smile of {where} must not be published: {name[1:]} is {number}")
+
+
+def _numbers(path: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, np.ndarray):
+        yield from ((path, float(number)) for number in value.flat)
+    elif isinstance(value, tuple):
+        for name, part in value._asdict().items():  # type: ignore[attr-defined]
+            yield from _numbers(f"{path}.{name}", part)
+    elif isinstance(value, float):
+        yield path, value

@@ -1,0 +1,150 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from smiles import CHRISTMAS, DAY, NOON, SECOND, same, smile, update
+
+from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile
+from kvd.wire import Encoder, decode, iso
+
+GOLDEN = Path(__file__).parent / "golden" / "messages.ndjson"
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+counts = st.integers(0, 10**6)
+instants = st.integers(0, 4_000_000_000 * SECOND)
+
+
+def record(kind):
+    return st.builds(kind, *[numbers] * len(kind._fields))
+
+
+certificates = st.builds(Certificate, numbers, numbers, counts, numbers, st.none() | numbers)
+smiles = st.builds(
+    Smile,
+    venue=st.just("deribit"),
+    underlying=st.sampled_from(["BTC", "BTC_USDC", "null"]),
+    expiry_us=instants,
+    tau=numbers,
+    forward=st.builds(Forward, numbers, numbers, st.text()),
+    parameters=record(Parameters),
+    sd=record(Parameters),
+    raw=record(RawSvi),
+    jump_wings=record(JumpWings),
+    covariance=st.lists(numbers, min_size=25, max_size=25).map(lambda row: np.array(row).reshape(5, 5)),
+    quoted_low=st.none() | numbers,
+    quoted_high=st.none() | numbers,
+    certificate=certificates,
+    nis=st.none() | numbers,
+    nis_dof=counts,
+    inside=st.none() | numbers,
+    quotes=counts,
+    state=st.sampled_from(["live", "widened", "predicted", "held"]),
+    reason=st.sampled_from(["", "null quotes", "no data: null"]),
+    since_us=instants,
+    exchange_us=instants,
+    receive_us=instants,
+    publish_us=instants,
+)
+
+
+@given(smiles)
+def test_a_smile_comes_back_equal(sent):
+    surface, whole, _ = Encoder("e").encode(update(sent))
+    assert same(decode(whole.payload).smiles[0], sent)
+    assert same(decode(surface.payload).smiles[0], sent._replace(covariance=np.array([])))
+
+
+@given(st.lists(st.integers(0, 4).map(lambda day: CHRISTMAS + day * DAY), max_size=30))
+def test_every_topic_counts_by_one_from_one(expiries):
+    encoder = Encoder("e")
+    last: dict[str, int] = {}
+    for expiry_us in expiries:
+        for message in encoder.encode(update(smile(expiry_us))):
+            body = orjson.loads(message.payload)
+            assert body["prev_seq"] == message.prev_seq == last.get(message.topic, 0)
+            assert body["seq"] == message.seq == message.prev_seq + 1 == encoder.seq(message.topic)
+            last[message.topic] = message.seq
+
+
+def test_messages_are_as_published_before():
+    encoder = Encoder("2026-07-02T12:00:00Z")
+    moved = smile(reason="feed lost", state="held", nis=None, inside=None, quoted_low=None, quoted_high=None)
+    sent = [
+        *encoder.encode(update(smile())),
+        *encoder.encode(update(moved._replace(certificate=Certificate(-1.0, 1.0, 101, 0.01, None)))),
+        *encoder.encode(update(smile(CHRISTMAS + SECOND * 3600), withdrawn=(CHRISTMAS,))),
+        encoder.status({"venue": "deribit", "state": "connected"}),
+    ]
+    lines = [message.payload for message in sent] + [encoder.snapshot(topic) for topic in encoder.topics()]
+    assert b"\n".join(lines).decode() + "\n" == GOLDEN.read_text()
+
+
+def test_the_covariance_travels_in_the_smile_topic_alone():
+    keys = {m.kind: set(json.loads(m.payload)["smile"]) for m in Encoder("e").encode(update(smile()))}
+    assert keys["smile"] - keys["surface"] == {"covariance"}
+    assert keys["surface"] > keys["atm"]
+    assert "curvature" not in keys["atm"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("tau", lambda _, bad: {"tau": bad}),
+        ("forward.sd", lambda s, bad: {"forward": s.forward._replace(sd=bad)}),
+        ("sd.put_wing", lambda s, bad: {"sd": s.sd._replace(put_wing=bad)}),
+        ("nis", lambda _, bad: {"nis": np.float64(bad)}),
+        ("certificate.calendar", lambda s, bad: {"certificate": s.certificate._replace(calendar=bad)}),
+        ("covariance", lambda _, bad: {"covariance": np.full((5, 5), bad)}),
+    ],
+)
+def test_what_is_not_finite_is_named_and_never_numbered(bad, field, change):
+    encoder = Encoder("e")
+    broken = smile(CHRISTMAS + DAY)._replace(**change(smile(), bad))
+    with pytest.raises(ValueError, match=rf"must not be published: {field} is"):
+        encoder.encode(update(smile(), broken))
+    assert not list(encoder.topics())
+    assert encoder.encode(update(smile()))[0].seq == 1
+
+
+def test_two_expiries_of_one_date_keep_their_topics_for_life():
+    encoder = Encoder("e")
+    evening = CHRISTMAS + 8 * 3600 * SECOND
+
+    def topic(*smiles, withdrawn=()):
+        return [m.topic for m in encoder.encode(update(*smiles, withdrawn=withdrawn)) if m.kind == "smile"]
+
+    assert topic(smile(), smile(evening)) == [
+        "smile.deribit.BTC.2026-12-25",
+        "smile.deribit.BTC.2026-12-25T16:00",
+    ]
+    assert topic(withdrawn=(CHRISTMAS,)) == ["smile.deribit.BTC.2026-12-25"]
+    assert topic(smile(evening)) == ["smile.deribit.BTC.2026-12-25T16:00"]
+    assert decode(encoder.snapshot("smile.deribit.BTC.2026-12-25T16:00")).smiles[0].expiry_us == evening
+
+
+def test_a_withdrawn_expiry_says_so_and_leaves_the_snapshot():
+    encoder = Encoder("e")
+    encoder.encode(update(smile(), smile(CHRISTMAS + DAY)))
+    sent = encoder.encode(update(withdrawn=(CHRISTMAS,)))
+    assert [decode(m.payload).withdrawn for m in sent] == [(CHRISTMAS,)] * 3
+    assert json.loads(sent[0].payload)["smile"]["reason"] == "unlisted"
+    left = decode(encoder.snapshot("surface.deribit.BTC"))
+    assert [s.expiry_us for s in left.smiles] == [CHRISTMAS + DAY]
+    assert left.seq == sent[0].seq == 3
+    assert "smile.deribit.BTC.2026-12-25" not in encoder.topics()
+    assert decode(encoder.snapshot("smile.deribit.BTC.2026-12-25")).smiles == ()
+
+
+def test_a_payload_is_encoded_once():
+    message = Encoder("e").encode(update(smile()))[0]
+    assert message.payload is message.payload
+
+
+def test_times_have_microseconds_always():
+    assert iso(NOON) == "2026-07-02T12:00:00.000000Z"
+    assert iso(NOON + 7) == "2026-07-02T12:00:00.000007Z"
