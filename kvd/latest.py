@@ -47,8 +47,9 @@ class Latest(Generic[K, V]):
 class Batch(NamedTuple):
     """What arrived in one cell of the grid: the newest event of each instrument, future and index.
 
-    ``instant_us`` is the cell's upper edge: every event arrived at or before it. ``gap`` batches hold gaps alone and carry the instant
-    of the last cell before the interruption, so that a recorded tape cuts the same batches as the live stream did.
+    ``instant_us`` is the cell's upper edge: every event arrived at or before it. ``gap`` batches hold gaps alone and
+    carry the instant of the last cell before the interruption, so that a recorded tape cuts the same batches as the
+    live stream did.
     """
 
     instant_us: int

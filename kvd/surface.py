@@ -120,7 +120,8 @@ class BatchFacts(NamedTuple):
     """What happened to one underlying's quotes in one batch: the numbers behind the metrics.
 
     ``refused`` and ``inflated`` count by reason; ``nis`` is the sum over slices of the normalised innovation squared
-    of all prior innovations (not down-weighted) and ``nis_dof`` how many there were.
+    of all prior innovations (not down-weighted) and ``nis_dof`` how many there were. ``forwards_outside_parity`` counts
+    expiries whose forward lay outside what their tightest call-put pair allows.
     """
 
     quotes: int
@@ -128,6 +129,7 @@ class BatchFacts(NamedTuple):
     inflated: dict[str, int]
     nis: float
     nis_dof: int
+    forwards_outside_parity: int = 0
 
 
 class SurfaceUpdate(NamedTuple):

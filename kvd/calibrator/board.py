@@ -19,7 +19,9 @@ MOVING = ("exchange_us", "k", "bid", "ask", "bid_vol", "ask_vol")
 
 
 class Board:
-    """Columns by name, each of shape (rows,); prices in the instrument's quoting unit, vols as decimals, NaN where absent."""
+    """Columns by name, each of shape (rows,); prices in the instrument's quoting unit, vols as decimals, NaN where
+    absent.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[str, int] = {}

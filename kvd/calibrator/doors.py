@@ -19,7 +19,9 @@ SETTLEMENT_US = 30 * 60 * 1_000_000  # the last half hour, in which the settleme
 
 
 class Admitted(NamedTuple):
-    """What passed, sorted by expiry, each (N,): board row, expiry, log-moneyness, mid vol, variance R, and why others did not."""
+    """What passed, sorted by expiry, each (N,): board row, expiry, log-moneyness, mid vol, variance R, and why
+    others did not.
+    """
 
     row: Index
     expiry_us: NDArray[np.int64]
@@ -30,10 +32,11 @@ class Admitted(NamedTuple):
 
 
 def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[np.bool_], m: Measurement) -> Admitted:
-    """Post the newest quotes on `board` and return those the filter may see; `withheld` (N,) marks held-out instruments.
+    """Post the newest quotes on `board` and return those the filter may see; `withheld` (N,) marks held-out
+    instruments.
 
-    The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided, crossed,
-    no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
+    The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided,
+    crossed, no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
     """
     row = board.rows(quotes)
     raw = np.array([(q.bid, q.ask, q.forward) for q in quotes], dtype=np.float64)

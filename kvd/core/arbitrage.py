@@ -1,10 +1,12 @@
 """Static-arbitrage margins of SVI slices.
 
-* Butterfly: Durrleman's condition (Gatheral & Jacquier 2014, equation 2.1), with w the total variance at log-moneyness k
+* Butterfly: Durrleman's condition (Gatheral & Jacquier 2014, equation 2.1), with w the total variance at
+log-moneyness k
 
       g(k) = (1 - k w'/(2 w))**2 - (w'**2 / 4) (1/w + 1/4) + w''/2 >= 0
 
-* Calendar: w(k, T2) >= w(k, T1) at equal k for T2 > T1, stated relative to the ATM variance of the slice that is judged.
+* Calendar: w(k, T2) >= w(k, T1) at equal k for T2 > T1, stated relative to the ATM variance of the slice that is
+judged.
 """
 
 import numpy as np
@@ -27,10 +29,10 @@ def durrleman(k: Floats, w: Floats, w1: Floats, w2: Floats) -> Floats:
 
 
 def margins(raw: Floats, judged: NDArray[np.intp], k: Floats) -> tuple[Floats, Floats, Floats]:
-    """Least w, least g and least calendar gap of slices `judged` (T,) of `raw` (S, 5, ascending expiry) over grids `k` (T, G).
+    """Least w, g and calendar gap, (T,) each, of slices `judged` (T,) over grids `k` (T, G).
 
-    The calendar gap is the least of ``(w_later - w)/w0`` and ``(w - w_earlier)/w0`` against the nearest expiries; +inf for a
-    lone slice.
+    `raw` holds all slices, (S, 5), in ascending expiry. The calendar gap is the least of ``(w_later - w)/w0`` and
+    ``(w - w_earlier)/w0`` against the nearest expiries; +inf for a lone slice.
     """
     w, w1, w2 = total_variance(raw[judged], k)
     with np.errstate(divide="ignore", invalid="ignore"):

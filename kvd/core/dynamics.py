@@ -1,12 +1,13 @@
 """How a surface moves when nobody looks: process noise by tenor, coupled across expiries, and where a new slice starts.
 
-Every coordinate of every slice wanders as a Gaussian process with standard deviation ``s_a(tau) sqrt(dt)``, dt in years:
+Every coordinate of every slice wanders as a Gaussian process with standard deviation ``s_a(tau) sqrt(dt)``, dt in
+years:
 
     s_a(tau) = s_a(30 d) (30 d / tau)**power        tau not below `shortest_tau_d`
     corr(i, j) = exp(-|ln(tau_i / tau_j)| / correlation_length)
 
-Level, skew and curvature are random walks; the wings return to `put_wing_mean` and `call_wing_mean` with a time constant of
-`wing_reversion_h`, so that unquoted wings forget what was once seen there.
+Level, skew and curvature are random walks; the wings return to `put_wing_mean` and `call_wing_mean` with a time
+constant of `wing_reversion_h`, so that unquoted wings forget what was once seen there.
 """
 
 import numpy as np
@@ -38,7 +39,8 @@ class Dynamics(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def transition(tau: Floats, dt_y: float, noise_factor: float, d: Dynamics) -> tuple[Floats, Floats, Floats]:
-    """``F`` (5S, 5S), ``u`` (5S,) and ``Q`` (5S, 5S) for the step of `dt_y` years that ends at times to expiry `tau` (S,).
+    """``F`` (5S, 5S), ``u`` (5S,) and ``Q`` (5S, 5S) for the step of `dt_y` years that ends at times to expiry `tau`
+    (S,).
 
     `noise_factor` multiplies Q: above one after a gap. The state is slice-major: slice i holds rows 5i to 5i + 4.
     """
@@ -51,7 +53,7 @@ def transition(tau: Floats, dt_y: float, noise_factor: float, d: Dynamics) -> tu
     step = scale * np.sqrt(dt_y * noise_factor)
     across = np.outer(step, step) * correlation(tau, d)
     Q = np.kron(across, np.diag(sd * sd))
-    return np.diag(np.tile(keep, len(tau))), np.tile((1 - keep) * mean, len(tau)), Q
+    return np.diag(np.tile(keep, len(tau))), np.tile((1 - keep) * mean, len(tau)), np.asarray(Q, dtype=np.float64)
 
 
 def correlation(tau: Floats, d: Dynamics) -> Floats:
@@ -67,7 +69,8 @@ NEIGHBOUR_SD = np.array([0.3, 0.15, 0.6, 0.4, 0.4])
 def start(tau: float, known_tau: Floats, known_x: Floats, d: Dynamics) -> tuple[Floats, Floats]:
     """State (5,) and covariance (5, 5) of a slice never seen: its neighbours' state at equal tenor, widely uncertain.
 
-    `known_tau` (S,) and `known_x` (S, 5) are the slices there are; with none, a vol of 0.6 with a gentle symmetric smile.
+    `known_tau` (S,) and `known_x` (S, 5) are the slices there are; with none, a vol of 0.6 with a gentle symmetric
+    smile.
     """
     if not len(known_tau):
         x = np.empty(DIM)

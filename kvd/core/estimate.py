@@ -1,16 +1,19 @@
 """One batch of vols into the joint posterior of all slices: an iterated, robust, whitened Kalman update.
 
-For slice i with prior mean x_i, marginal covariance P_i, vols z, model h and gradient J at a moving point x*, the batch says
+For slice i with prior mean x_i, marginal covariance P_i, vols z, model h and gradient J at a moving point x*, the
+batch says
 
     L = J' W R^-1 J,   b = J' W R^-1 (z - h(x*) + J (x* - x_i)),   x* <- x_i + (P_i^-1 + L)^-1 b          (Gauss-Newton)
 
-with robust weights W fixed on the prior innovations. At the last point L = V diag(l) V' is handed to the filter as at most five rows
+with robust weights W fixed on the prior innovations. At the last point L = V diag(l) V' is handed to the filter as
+at most five rows
 
     H = l^(1/2) V',   z - H x_i = l^(-1/2) V' b,   R = I
 
 which have the posterior of the full batch (Bell & Cathey 1993 for the iteration; the rows are its information square
-root). The filter itself is joint over all slices, so an expiry that was not quoted moves with its neighbours. NIS is that of
-all n prior innovations with the R that was not inflated, slice by slice: e' (J P J' + R)^-1 e by the Woodbury identity.
+root). The filter itself is joint over all slices, so an expiry that was not quoted moves with its neighbours. NIS is
+that of all n prior innovations with the R that was not inflated, slice by slice: e' (J P J' + R)^-1 e by the
+Woodbury identity.
 """
 
 from typing import NamedTuple
@@ -19,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvd.core import kalman, svi
+from kvd.core.joint import Joint, marginals
 from kvd.core.measurement import Measurement, student_weight
 from kvd.core.svi import DIM
 
@@ -31,29 +35,19 @@ LOWEST = np.array([np.log(0.01), -2.0, np.log(1e-3), -3.0, -3.0])
 HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
 
 
-class Joint(NamedTuple):
-    """The filter's state: mean (S, 5), covariance (5S, 5S) slice-major, and each slice's expiry in microseconds, (S,), ascending."""
-
-    x: Floats
-    P: Floats
-    expiry_us: Index
-
-    def block(self, i: int) -> Floats:
-        """Marginal covariance of slice `i`, (5, 5)."""
-        return self.P[DIM * i : DIM * i + DIM, DIM * i : DIM * i + DIM]
-
-
 class Vols(NamedTuple):
     """Measured vols: slice index, log-moneyness, mid vol and its variance R, each (N,), sorted by slice."""
 
-    index: Index
+    place: Index
     k: Floats
     vol: Floats
     R: Floats
 
 
 class Outcome(NamedTuple):
-    """What a batch did. Per touched slice, (T,): its index, NIS and degrees of freedom; per quote, (N,): prior innovation and weight."""
+    """What a batch did. Per touched slice, (T,): its index, NIS and degrees of freedom; per quote, (N,): prior
+    innovation and weight.
+    """
 
     touched: Index
     nis: Floats
@@ -65,9 +59,9 @@ class Outcome(NamedTuple):
 def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint, Outcome]:
     """Condition `joint` on `vols` (N >= 1) at times to expiry `tau` (S,). Raises kalman.NotPositiveDefiniteError.
 
-    The order of the quotes within a slice does not matter; the slices of `vols.index` must be ascending.
+    The order of the quotes within a slice does not matter; the slices of `vols.place` must be ascending.
     """
-    touched, first, local = np.unique(vols.index, return_index=True, return_inverse=True)
+    touched, first, local = np.unique(vols.place, return_index=True, return_inverse=True)
     x0, tau_t = joint.x[touched], tau[touched]
     P0 = marginals(joint.P, touched)
 
@@ -93,17 +87,11 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
     return moved, Outcome(touched, nis, np.diff(np.append(first, len(vols.k))), innovation, weight)
 
 
-def marginals(P: Floats, touched: Index) -> Floats:
-    """The (5, 5) diagonal blocks of slices `touched` (T,) of `P`, shape (T, 5, 5)."""
-    slices = len(P) // DIM
-    return P.reshape(slices, DIM, slices, DIM)[touched, :, touched, :]
-
-
 def _information(J: Floats, e: Floats, precision: Floats, first: Index) -> tuple[Floats, Floats]:
     """J' W J, (T, 5, 5), and J' W e, (T, 5), summed over the quotes of each slice."""
     weighted = J * precision[:, None]
     L = np.add.reduceat(weighted[:, :, None] * J[:, None, :], first, axis=0)
-    return L, np.add.reduceat(weighted * e[:, None], first, axis=0)
+    return np.asarray(L), np.add.reduceat(weighted * e[:, None], first, axis=0)
 
 
 def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
@@ -115,7 +103,7 @@ def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
 def _nis(J: Floats, e: Floats, precision: Floats, P: Floats, first: Index) -> Floats:
     """Normalised innovation squared of each slice, (T,): e' R^-1 e - b' (P^-1 + L)^-1 b."""
     L, b = _information(J, e, precision, first)
-    return np.add.reduceat(e * e * precision, first) - np.einsum("ti,ti->t", b, _solve(P, L, b))
+    return np.asarray(np.add.reduceat(e * e * precision, first) - np.einsum("ti,ti->t", b, _solve(P, L, b)))
 
 
 def _rows(L: Floats, b: Floats, touched: Index, slices: int) -> tuple[Floats, Floats]:

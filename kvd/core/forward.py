@@ -4,8 +4,8 @@ For a call and a put of one strike K, undiscounted (Stoll 1969):
 
     linear   C - P = F - K           inverse   C - P = 1 - K/F      (prices in the coin)
 
-so the quotes of a pair bound the forward: bids and asks of the two give the lowest F at which selling the synthetic forward, and the
-highest at which buying it, would not pay.
+so the quotes of a pair bound the forward: bids and asks of the two give the lowest F at which selling the synthetic
+forward, and the highest at which buying it, would not pay.
 """
 
 import numpy as np
@@ -15,7 +15,8 @@ Floats = NDArray[np.float64]
 
 
 def parity_bounds(strike: Floats, call: Floats, put: Floats, inverse: bool) -> tuple[float, float] | None:
-    """The tightest pair's bounds (low, high) on the forward; `call` and `put` hold bids and asks, shape (2, N), NaN where absent.
+    """The tightest pair's bounds (low, high) on the forward; `call` and `put` hold bids and asks, shape (2, N), NaN
+    where absent.
 
     None where no strike has all four prices. Low may exceed high only if the pair itself is crossed.
     """

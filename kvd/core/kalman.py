@@ -1,8 +1,8 @@
 """The filter engine: filterpy's Kalman filter behind a guard; nothing else in the house touches filterpy.
 
-The guard keeps out what filterpy 2.0 lets in: a NaN in z poisons x silently, a one-dimensional z turns x into a matrix, and
-nothing looks whether P stays positive definite. Everything that enters is finite and two-dimensional; what leaves has
-been through a Cholesky factorisation.
+The guard keeps out what filterpy 2.0 lets in: a NaN in z poisons x silently, a one-dimensional z turns x into a
+matrix, and nothing looks whether P stays positive definite. Everything that enters is finite and two-dimensional;
+what leaves has been through a Cholesky factorisation.
 """
 
 import numpy as np

@@ -4,8 +4,9 @@ A two-sided quote measures the smile at its mid vol with variance
 
     R = (half_spread_factor * half)**2 + floor**2 + (tick / (sqrt(12) vega))**2
 
-half being half the bid-ask spread in vol and tick the price step. Robustness is a Student-t likelihood (degrees of freedom nu) written as an
-inflation of R (Lange, Little & Taylor 1989): with S the innovation variance, a t-scale of S (nu - 2)/nu and innovation e,
+half being half the bid-ask spread in vol and tick the price step. Robustness is a Student-t likelihood (degrees of
+freedom nu) written as an inflation of R (Lange, Little & Taylor 1989): with S the innovation variance, a t-scale of
+S (nu - 2)/nu and innovation e,
 
     weight = min(1, (nu + 1) / (nu + e**2 / (S (nu - 2) / nu)) * nu / (nu - 2))
 
@@ -22,8 +23,8 @@ Floats = NDArray[np.float64]
 class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     """[measurement]: which quotes count, and how noisy they are. Vols are decimals."""
 
-    half_spread_factor: float = 0.5
-    floor_vol: float = 0.0012
+    half_spread_factor: float = 0.35
+    floor_vol: float = 0.001
     widest_half_ratio: float = 0.5
     student_nu: float = 4.0
     inflated_below: float = 0.5

@@ -1,20 +1,23 @@
 """The backbone of a smile: an SVI slice in five nearly unconstrained coordinates.
 
-With total variance ``w(k)``, ``w0 = w(0) = sigma_atm**2 tau``, ``z = k / sqrt(w0)`` and ``omega(z) = w(k) / w0``, a slice is
+With total variance ``w(k)``, ``w0 = w(0) = sigma_atm**2 tau``, ``z = k / sqrt(w0)`` and ``omega(z) = w(k) / w0``, a
+slice is
 
     x = (ln sigma_atm, psi, ln kappa, lambda_p, lambda_c)
 
-psi = omega'(0)/2 is the ATM skew (the K value), kappa = omega''(0) the ATM curvature, and lambda_p, lambda_c the excess of the
-wing slopes p, c of omega over the SSVI slice of the same psi and kappa (Gatheral & Jacquier 2014, section 4):
+psi = omega'(0)/2 is the ATM skew (the K value), kappa = omega''(0) the ATM curvature, and lambda_p, lambda_c the excess
+of the wing slopes p, c of omega over the SSVI slice of the same psi and kappa (Gatheral & Jacquier 2014, section 4):
 
     r = sqrt(psi**2 + kappa/2),   p + 2 psi = (r + psi) exp(lambda_p),   c - 2 psi = (r - psi) exp(lambda_c)
 
 The slice itself, with lean B = (c - p)/2, beta = (p + c)/2 and t = (2 psi - B)/beta in (-1, 1):
 
-    omega(z) = 1 + B z + beta s (sqrt((z/s + y)**2 + 1) - sqrt(1 + y**2)),   y = t/sqrt(1 - t**2),   s = beta (1 - t**2)**1.5/kappa
+    omega(z) = 1 + B z + beta s (sqrt((z/s + y)**2 + 1) - sqrt(1 + y**2))
+    y = t/sqrt(1 - t**2),   s = beta (1 - t**2)**1.5/kappa
 
-Arrays carry slices on the first axis (S); points carry an index into it (N). A wing slope is never below `MIN_WING`, and a
-vol is never taken of an omega below `MIN_OMEGA`: far from the data the coordinates allow a slice to dip below zero.
+Arrays carry slices on the first axis (S); points carry an index into it (N). A wing slope is never below `MIN_WING`,
+and a vol is never taken of an omega below `MIN_OMEGA`: far from the data the coordinates allow a slice to dip below
+zero.
 """
 
 from typing import NamedTuple
@@ -162,7 +165,9 @@ def jump_wings(x: Floats, tau: Floats) -> Floats:
 
 
 def parameters_and_jacobian(x: Floats) -> tuple[Floats, Floats]:
-    """A trader's five numbers (ATM vol, skew, curvature, put wing, call wing), (S, 5), and their gradient in x, (S, 5, 5)."""
+    """A trader's five numbers (ATM vol, skew, curvature, put wing, call wing), (S, 5), and their gradient in x, (S,
+    5, 5).
+    """
     sl = slices(x)
     values = np.stack((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c), axis=-1)
     gradient = np.zeros((len(x), DIM, DIM))

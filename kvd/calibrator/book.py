@@ -1,0 +1,131 @@
+"""One underlying of one venue: its board of quotes, its forwards, its joint filter, and the smiles that come of
+them.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from kvd.calibrator import doors
+from kvd.calibrator.board import Board
+from kvd.calibrator.doors import Admitted
+from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.ladder import Rung
+from kvd.calibrator.showcase import Clock, Showcase
+from kvd.config import Settings
+from kvd.core import estimate, joint, kalman
+from kvd.core.daycount import year_fraction
+from kvd.core.estimate import Outcome, Vols
+from kvd.quotes import Event, ForwardQuote, Gap, Quote
+from kvd.surface import BatchFacts, SurfaceUpdate
+
+HELD_OUT_PARTS = 5
+
+
+class Book:
+    """The surface of one underlying. `step` is its whole interface: events in, what changed out."""
+
+    def __init__(self, venue: str, underlying: str, settings: Settings) -> None:
+        self._of = venue, underlying
+        self._settings = settings
+        self._board = Board()
+        self._forwards = Forwards()
+        self._showcase = Showcase(venue, underlying, settings.calibrator)
+        self._rungs: dict[int, Rung] = {}
+        self._joint = joint.EMPTY
+        self._withheld: dict[str, bool] = {}
+        self._now_us = 0
+        self._receive_us = 0
+        self._predicted_us = 0
+        self._noise_factor = 1.0
+
+    def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
+        """Apply the events of one batch that ends at `instant_us`."""
+        heard = [event for event in events if isinstance(event, Quote)]
+        futures = [event for event in events if isinstance(event, ForwardQuote)]
+        for event in events:
+            if isinstance(event, Gap):
+                self._gap(event)
+        timed: list[Quote | ForwardQuote] = [*heard, *futures]
+        self._now_us = max([self._now_us, *(event.exchange_us for event in timed)])
+        self._receive_us = max([self._receive_us, *(event.receive_us for event in timed)])
+        withdrawn = self._expire()
+
+        quotes = [q for q in heard if q.instrument.expiry_us > self._now_us]
+        refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
+        spoken = self._forwards.hear(quotes, futures)
+        outcome = self._filter(self._admit(quotes, refused), refused) if quotes else None
+        suspect = sum(not self._forwards.check(e, self._board) for e in sorted(spoken) if e in self._rungs)
+        clock = Clock(instant_us, self._now_us, self._receive_us)
+        evidence = self._board, self._forwards, outcome
+        changed = self._showcase.show(clock, self._joint, self._rungs, evidence)
+        facts = _facts(outcome, refused, suspect, self._settings.measurement.inflated_below)
+        return SurfaceUpdate(*self._of, instant_us, changed, withdrawn, facts)
+
+    def _gap(self, gap: Gap) -> None:
+        self._noise_factor = self._settings.dynamics.gap_factor
+        for rung in self._rungs.values():
+            rung.gap_reason = gap.reason
+
+    def _expire(self) -> tuple[int, ...]:
+        self._joint, gone = joint.expire(self._joint, self._now_us)
+        for expiry_us in gone:
+            self._board.forget(expiry_us)
+            self._forwards.forget(expiry_us)
+            self._showcase.forget(expiry_us)
+            del self._rungs[expiry_us]
+        return gone
+
+    def _admit(self, quotes: Sequence[Quote], refused: dict[str, int]) -> Admitted:
+        withheld = np.fromiter(map(self._is_withheld, quotes), dtype=np.bool_, count=len(quotes))
+        admitted = doors.admit(quotes, self._board, self._now_us, withheld, self._settings.measurement)
+        refused |= admitted.refused
+        return admitted
+
+    def _filter(self, admitted: Admitted, refused: dict[str, int]) -> Outcome | None:
+        """Predict to now, let new expiries in, and condition on what was admitted."""
+        if not len(admitted.k):
+            return None
+        d = self._settings.dynamics
+        if self._predicted_us:
+            self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d)
+        self._predicted_us, self._noise_factor = self._now_us, 1.0
+        for expiry_us in np.setdiff1d(admitted.expiry_us, self._joint.expiry_us).tolist():
+            self._joint = joint.admit(self._joint, expiry_us, self._now_us, d)
+            self._rungs[expiry_us] = Rung(self._now_us)
+        vols = Vols(np.searchsorted(self._joint.expiry_us, admitted.expiry_us), admitted.k, admitted.vol, admitted.R)
+        tau = year_fraction(self._now_us, self._joint.expiry_us)
+        try:
+            self._joint, outcome = estimate.update(self._joint, tau, vols, self._settings.measurement)
+        except kalman.NotPositiveDefiniteError:
+            refused["not_positive_definite"] = len(vols.k)
+            return None
+        for expiry_us in self._joint.expiry_us[outcome.touched].tolist():
+            self._rungs[expiry_us].applied(self._now_us)
+        return outcome
+
+    def _is_withheld(self, quote: Quote) -> bool:
+        name, c = quote.instrument.name, self._settings.calibrator
+        if name not in self._withheld:
+            self._withheld[name] = c.hold_out and held_out(c.hold_out_seed, name)
+        return self._withheld[name]
+
+
+def held_out(seed: str, name: str) -> bool:
+    """Whether instrument `name` is one of the fifth withheld to judge by: sha256(seed + name) mod 5 = 0."""
+    return int(hashlib.sha256((seed + name).encode()).hexdigest(), 16) % HELD_OUT_PARTS == 0
+
+
+def _facts(outcome: Outcome | None, refused: dict[str, int], suspect: int, inflated_below: float) -> BatchFacts:
+    if outcome is None:
+        return BatchFacts(0, refused, {}, 0.0, 0, suspect)
+    inflated = int(np.count_nonzero(outcome.weight < inflated_below))
+    return BatchFacts(
+        quotes=len(outcome.weight),
+        refused=refused,
+        inflated={"outlier": inflated} if inflated else {},
+        nis=float(outcome.nis.sum()),
+        nis_dof=int(outcome.nis_dof.sum()),
+        forwards_outside_parity=suspect,
+    )
