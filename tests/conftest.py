@@ -1,9 +1,26 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+BESIDE_THE_REPOSITORY = ROOT.parent / "shared" / "data"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With REQUIRE_ALL=1, as in CI, a test that skips for want of market data or of promtool has failed."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("REQUIRE_ALL") == "1"
+        and (item.get_closest_marker("data") or item.get_closest_marker("promtool"))
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE_ALL=1, yet skipped: {call.excinfo.value}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +32,12 @@ def market_data() -> Path:
             f"real market data not found in {folder}; set KVD_DATA to the folder that holds tapes/ and messages/"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The wheel built from this tree. Mark such a test with `xdist_group("wheel")`, so that it is built once."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--wheel-dir", folder, ROOT], check=True)
+    return next(folder.glob("kvd-*.whl"))

@@ -1,0 +1,37 @@
+# make demo   the daemon on a synthetic exchange: fitted smiles in this terminal
+# make test   everything CI runs
+# make lock   resolve requirements.lock anew
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lock
+
+demo: .venv/installed
+	$(BIN)/kvd demo
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lock: .venv/installed-dev
+	$(PIP) install pip-tools
+	{ echo '# Made by `make lock` from pyproject.toml: what the container installs, with the hash of every file.'; \
+	$(BIN)/pip-compile --quiet --upgrade --extra uvloop --generate-hashes --strip-extras --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file - pyproject.toml; } > requirements.lock.part
+	mv requirements.lock.part requirements.lock
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("kvd needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo 'installing kvd into .venv (once; a minute or so)'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@$(PIP) install --group dev
+	@touch $@
