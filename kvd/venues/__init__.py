@@ -1,1 +1,69 @@
-"""One exchange a file: what to subscribe to, how to answer, how to read its frames. No socket lives here."""
+"""One exchange a file: what to subscribe to, how to answer, how to read its frames. No socket lives here.
+
+A venue is sans-I/O: bytes in, events out; no clock, no loop. It is a module with `NAME` and a `Session` class as below.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from kvd.quotes import Event, Refusal
+
+INTERRUPTED = "feed interrupted"
+"""The reason of every Gap. A tape has no room for another one, and a replay must say what was said live."""
+
+
+class Reading(NamedTuple):
+    """What one frame said: events to pass on, parts refused, and a message that may want an answer (see `reply`)."""
+
+    events: tuple[Event, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    control: object | None = None
+
+
+class Quota(NamedTuple):
+    """How often a kind of request may be sent: at most `burst` at once, `rate_per_s` in the long run."""
+
+    rate_per_s: float
+    burst: int
+
+
+class VenueSession(Protocol):
+    """One connection's side of a venue's protocol. Made anew for each connection."""
+
+    venue: str
+    """The module's NAME."""
+    retry_after_s: float | None
+    """Not None once the connection is of no more use: close it, and come back no sooner than this."""
+    last_error: str
+    quotas: Mapping[str, Quota]
+
+    @property
+    def canary(self) -> str | None:
+        """Name of the index whose silence means that the feed is dead; None: any event proves it alive."""
+
+    @property
+    def channels_wanted(self) -> int:
+        """How many channels the session means to be subscribed to."""
+
+    @property
+    def channels_acked(self) -> int:
+        """How many the venue has confirmed."""
+
+    def subscribe(self) -> list[bytes]:
+        """The requests to send after connecting."""
+
+    def parse(self, frame: bytes | str, receive_us: int) -> Reading:
+        """Read one frame. Raises `BadFrame`, and nothing else, on anything that the protocol does not allow."""
+
+    def reply(self, control: object) -> list[bytes]:
+        """The requests to send in answer to a `Reading.control`."""
+
+    def quota_of(self, request: bytes) -> str | None:
+        """The name of the quota that a request of this session falls under; None: send it at once."""
+
+
+class Venue(Protocol):
+    """The module itself. `Session` takes the venue's settings and the heartbeat interval in seconds."""
+
+    NAME: str
+    Session: Callable[..., VenueSession]
