@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.calibrator.book import held_out
-from kvd.quotes import Quote
+from kvd.quotes import Quote, held_out
 from kvd.surface import Smile, SurfaceUpdate
 
 Floats = NDArray[np.float64]

@@ -2,7 +2,6 @@
 them.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,10 +16,8 @@ from kvd.config import Settings
 from kvd.core import estimate, joint, kalman
 from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome, Vols
-from kvd.quotes import Event, ForwardQuote, Gap, Quote
+from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
-
-HELD_OUT_PARTS = 5
 
 
 class Book:
@@ -110,11 +107,6 @@ class Book:
         if name not in self._withheld:
             self._withheld[name] = c.hold_out and held_out(c.hold_out_seed, name)
         return self._withheld[name]
-
-
-def held_out(seed: str, name: str) -> bool:
-    """Whether instrument `name` is one of the fifth withheld to judge by: sha256(seed + name) mod 5 = 0."""
-    return int(hashlib.sha256((seed + name).encode()).hexdigest(), 16) % HELD_OUT_PARTS == 0
 
 
 def _facts(outcome: Outcome | None, refused: dict[str, int], suspect: int, inflated_below: float) -> BatchFacts:

@@ -2,7 +2,7 @@
 
 A two-sided quote measures the smile at its mid vol with variance
 
-    R = (half_spread_factor * half)**2 + floor**2 + (tick / (sqrt(12) vega))**2
+    R = (half_spread_factor * half)**2 + floor**2 + (tick / vega)**2 / 24
 
 half being half the bid-ask spread in vol and tick the price step. Robustness is a Student-t likelihood (degrees of
 freedom nu) written as an inflation of R (Lange, Little & Taylor 1989): with S the innovation variance, a t-scale of
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     """[measurement]: which quotes count, and how noisy they are. Vols are decimals."""
 
-    half_spread_factor: float = 0.35
+    half_spread_factor: float = 0.28
     floor_vol: float = 0.001
     widest_half_ratio: float = 0.5
     student_nu: float = 4.0
@@ -34,7 +34,7 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
 
 def variance(half: Floats, tick_vol: Floats, m: Measurement) -> Floats:
     """Variance R of mid vols, (N,), from half-spreads and tick sizes expressed in vol, (N,) each."""
-    return np.asarray((m.half_spread_factor * half) ** 2 + m.floor_vol**2 + tick_vol**2 / 12)
+    return np.asarray((m.half_spread_factor * half) ** 2 + m.floor_vol**2 + tick_vol**2 / 24)
 
 
 def student_weight(innovation: Floats, S: Floats, m: Measurement) -> Floats:
