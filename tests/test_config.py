@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from kvd.config import KEYS, ConfigError, Settings, effective, load
+from kvd.config import KEYS, ConfigError, Settings, effective, is_loopback, load
 from kvd.config.settings import SECRETS, keys
 from kvd.config.sources import VARIABLES
 from kvd.config.wording import allowed, text
@@ -192,6 +192,16 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path):
 def test_an_open_address_needs_a_token_or_a_word(environ):
     assert load(None, {"KVD_PUBLISH_HOST": "0.0.0.0", **environ}).settings.publish.host == "0.0.0.0"
     assert load(None, {"KVD_PUBLISH_HOST": "::1"}).settings.publish.host == "::1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_this_machine_alone(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", None])
+def test_anything_else_is_the_network(host):
+    assert not is_loopback(host)
 
 
 # Properties

@@ -15,7 +15,7 @@ from kvd.config.settings import (
     Publish,
     Settings,
 )
-from kvd.config.sources import Loaded, effective, load
+from kvd.config.sources import Loaded, effective, is_loopback, load
 
 __all__ = [
     "KEYS",
@@ -28,5 +28,6 @@ __all__ = [
     "Publish",
     "Settings",
     "effective",
+    "is_loopback",
     "load",
 ]

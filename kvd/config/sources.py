@@ -61,6 +61,14 @@ def effective(loaded: Loaded) -> list[tuple[str, str, str]]:
     ]
 
 
+def is_loopback(host: str | None) -> bool:
+    """Whether `host`, a name or an address, is this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
 def _from_file(path: Path) -> Iterator[Found]:
     try:
         content = path.read_text("utf-8")
@@ -167,7 +175,7 @@ def _checked(name: str, value: Any, where: str, *, strict: bool) -> Any:
 
 def _check_together(settings: Settings) -> None:
     publish, feed = settings.publish, settings.feed
-    if not (publish.token or publish.allow_open or _is_loopback(publish.host)):
+    if not (publish.token or publish.allow_open or is_loopback(publish.host)):
         raise ConfigError(
             f"publish.host = {text(publish.host)} is open to the network without a token; set KVD_PUBLISH_TOKEN, "
             "or publish.allow_open = true where something else guards the port, or keep to 127.0.0.1"
@@ -182,10 +190,3 @@ def _check_together(settings: Settings) -> None:
 def _is_utf8(content: str) -> bool:
     """False where Python smuggled undecodable bytes of the environment in as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in content)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
