@@ -40,6 +40,8 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
     """[calibrator]: how the stream is cut into batches, and what is withheld to measure honestly."""
 
     batch_ms: Count = 50
+    predicted_after_s: Positive = 120.0
+    widened_above_sd: Positive = 0.05
     hold_out: bool = False
     hold_out_seed: str = "0"
 
