@@ -10,7 +10,7 @@ from kvd.venues.deribit.reader import Reader
 from kvd.venues.deribit.subscriptions import Subscriptions
 
 RETRIES = 5
-BACK_OFF_S = 5.0  # a pool of credits is full again after this
+BACK_OFF_S = 3.0  # a pool of credits is full again after this
 STUCK_HEARTBEATS = 3
 LINEAR = ("USDC", "USDT", "EURR")
 TOO_MANY_REQUESTS, INVALID_REQUEST = 10028, -32600

@@ -6,7 +6,7 @@ import deribit_wire as wire
 
 from kvd.config import Deribit
 from kvd.venues.deribit import Session
-from kvd.venues.deribit.session import RETRIES, TEST
+from kvd.venues.deribit.session import BACK_OFF_S, RETRIES, TEST
 
 BTC = Deribit(currencies=("BTC",), chunk_channels=4)
 OPTIONS = [f"BTC-29DEC23-{strike}-C" for strike in range(30000, 40000, 1000)]
@@ -124,7 +124,7 @@ def test_10028_asks_for_a_pause():
     session, _ = opened()
     assert session.retry_after_s is None
     tell(session, wire.error(1, 10028, "too_many_requests"))
-    assert session.retry_after_s == 5.0
+    assert session.retry_after_s == BACK_OFF_S
     assert "too_many_requests" in session.last_error
 
 
@@ -137,7 +137,7 @@ def test_a_retryable_error_repeats_the_request_a_few_times():
     for _ in range(RETRIES + 1):
         assert session.retry_after_s is None
         tell(session, wire.error(requests[3]["id"], 10041))
-    assert session.retry_after_s == 5.0
+    assert session.retry_after_s == BACK_OFF_S
 
 
 def test_a_request_that_is_never_answered_ends_the_connection():
