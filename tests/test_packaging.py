@@ -38,12 +38,8 @@ def test_the_wheel_says_what_it_is(wheel):
     info = f"kvd-{kvd.__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
         metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
-        assert archive.read(f"{info}/entry_points.txt").decode().split() == [
-            "[console_scripts]",
-            "kvd",
-            "=",
-            "kvd.cli:main",
-        ]
+        entry_points = archive.read(f"{info}/entry_points.txt").decode()
+        assert entry_points.split() == ["[console_scripts]", "kvd", "=", PROJECT["scripts"]["kvd"]]
         assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert (metadata["Name"], metadata["Version"]) == ("kvd", kvd.__version__)
     assert metadata["License-Expression"] == "Apache-2.0"
