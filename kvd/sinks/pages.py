@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from hmac import compare_digest
-from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 
+from kvd.config import is_loopback
 from kvd.wire import Encoder
 
 STREAM = "/v1/stream"
@@ -82,14 +82,6 @@ def authorised(authorization: str | None, token: str) -> bool:
         return True
     scheme, _, given = (authorization or "").partition(" ")
     return scheme.lower() == "bearer" and compare_digest(given.strip().encode(), token.encode())
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether `host`, a name or an address, is this machine alone."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _own_origin(origins: tuple[str, ...]) -> bool:

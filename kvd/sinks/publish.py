@@ -23,10 +23,10 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import State
 
-from kvd.config import ConfigError, Publish
+from kvd.config import ConfigError, Publish, is_loopback
 from kvd.sinks.audience import Audience, Session
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
-from kvd.sinks.pages import Call, Page, Sources, answer, is_loopback, refusal
+from kvd.sinks.pages import Call, Page, Sources, answer, refusal
 from kvd.sinks.requests import Bucket, Request, RequestError, read, refuse_bad_topics
 from kvd.sinks.topics import matches
 from kvd.surface import SurfaceUpdate

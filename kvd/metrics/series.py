@@ -1,0 +1,223 @@
+"""The names, and what they are read from.
+
+Nothing is kept in the library's own counters: the newest smiles and statistics are remembered as they are and turned
+into series when the page is asked for. So an observation costs next to nothing, a series leaves with its expiry, and
+no state is global. Names are in base units; no label holds an instrument.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from kvd import __version__
+from kvd.metrics.statistics import FeedStatistics, InboxStatistics, PublisherStatistics
+from kvd.surface import Smile, State, SurfaceUpdate
+
+Samples = Iterable[tuple[tuple[str, ...], float | None]]  # label values, value; None says nothing
+FAMILY = ("venue", "underlying")
+EXPIRY = ("venue", "underlying", "expiry")
+BATCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def _nis_per_dof(smile: Smile) -> float | None:
+    return smile.nis / smile.nis_dof if smile.nis is not None and smile.nis_dof else None
+
+
+SMILE_GAUGES: tuple[tuple[str, str, Callable[[Smile], float | None]], ...] = (
+    ("kvd_smile_atm_vol_ratio", "At-the-money implied vol, a decimal.", lambda s: s.parameters.atm_vol),
+    ("kvd_smile_atm_vol_sd_ratio", "Its standard deviation.", lambda s: s.sd.atm_vol),
+    ("kvd_smile_skew", "ATM skew, the K value.", lambda s: s.parameters.skew),
+    ("kvd_smile_skew_sd", "Its standard deviation.", lambda s: s.sd.skew),
+    ("kvd_smile_forward", "Forward, in the quote currency.", lambda s: s.forward.value),
+    ("kvd_smile_nis_per_dof_ratio", "NIS of the newest batch per degree of freedom: 1 on average.", _nis_per_dof),
+    ("kvd_smile_inside_ratio", "Share of the newest quotes whose bid and ask enclose the smile.", lambda s: s.inside),
+    ("kvd_smile_butterfly_margin", "Least Durrleman g: negative is arbitrage.", lambda s: s.certificate.butterfly),
+    (
+        "kvd_smile_calendar_margin",
+        "Least calendar gap over w0: negative is arbitrage.",
+        lambda s: s.certificate.calendar,
+    ),
+)
+FEED_SERIES: tuple[tuple[str, str, type[Metric], Callable[[FeedStatistics], float | None]], ...] = (
+    ("kvd_feed_frames", "Frames received.", CounterMetricFamily, lambda f: f.frames),
+    ("kvd_feed_bytes", "Bytes received in frames.", CounterMetricFamily, lambda f: f.bytes),
+    ("kvd_feed_bad_frames", "Frames that broke the venue's protocol.", CounterMetricFamily, lambda f: f.bad_frames),
+    ("kvd_feed_gaps", "Interruptions of the stream.", CounterMetricFamily, lambda f: f.gaps),
+    ("kvd_feed_reconnects", "Attempts to come back.", CounterMetricFamily, lambda f: f.reconnects),
+    ("kvd_feed_connected", "Whether there is a connection now.", GaugeMetricFamily, lambda f: f.connected),
+    (
+        "kvd_feed_data_age_seconds",
+        "Age of the newest data, heartbeats excluded.",
+        GaugeMetricFamily,
+        lambda f: f.last_data_age_s,
+    ),
+    ("kvd_feed_channels_wanted", "Channels to be subscribed.", GaugeMetricFamily, lambda f: f.channels_wanted),
+    ("kvd_feed_channels_acked", "Channels confirmed.", GaugeMetricFamily, lambda f: f.channels_acked),
+)
+
+
+class Metrics:
+    """What was observed, and the page that says it. `now_us` is the wall clock, for the age of smiles alone."""
+
+    def __init__(self, now_us: Callable[[], int]) -> None:
+        self._now_us = now_us
+        self._smiles: dict[tuple[str, ...], Smile] = {}
+        self._feeds: dict[str, FeedStatistics] = {}
+        self._inbox: InboxStatistics | None = None
+        self._publisher: PublisherStatistics | None = None
+        self._published: Counter[tuple[str, ...]] = Counter()
+        self._quotes: Counter[tuple[str, ...]] = Counter()
+        self._refused: Counter[tuple[str, ...]] = Counter()
+        self._inflated: Counter[tuple[str, ...]] = Counter()
+        self._nis: dict[tuple[str, ...], float] = {}
+        self._nis_dof: Counter[tuple[str, ...]] = Counter()
+        self._batches = Histogram(BATCH_BUCKETS_S)
+        self._lag = Histogram(LAG_BUCKETS_S)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def observe_update(self, update: SurfaceUpdate, seconds: float) -> None:
+        """A batch of one underlying was calibrated in `seconds`."""
+        family, facts = (update.venue, update.underlying), update.facts
+        for smile in update.smiles:
+            self._smiles[*family, _minute(smile.expiry_us)] = smile
+        for expiry_us in update.withdrawn:
+            self._smiles.pop((*family, _minute(expiry_us)), None)
+        self._published[family] += len(update.smiles)
+        self._quotes[family] += facts.quotes
+        for counter, reasons in ((self._refused, facts.refused), (self._inflated, facts.inflated)):
+            for reason, count in reasons.items():
+                counter[*family, reason] += count
+        self._nis[family] = self._nis.get(family, 0.0) + facts.nis
+        self._nis_dof[family] += facts.nis_dof
+        self._batches.observe(seconds)
+
+    def observe_feed(self, venue: str, statistics: FeedStatistics) -> None:
+        """The newest statistics of a venue's feed."""
+        self._feeds[venue] = statistics
+
+    def observe_inbox(self, statistics: InboxStatistics) -> None:
+        """The newest statistics of the inbox."""
+        self._inbox = statistics
+
+    def observe_publisher(self, statistics: PublisherStatistics) -> None:
+        """The newest statistics of the publisher."""
+        self._publisher = statistics
+
+    def observe_loop_lag(self, seconds: float) -> None:
+        """A timer of the event loop fired this much too late."""
+        self._lag.observe(seconds)
+
+    def render(self) -> bytes:
+        """The page, in Prometheus's text format 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """What the registry asks for when it renders."""
+        yield _gauge("kvd_build_info", "Version of kvd.", ("version",), [((__version__,), 1.0)])
+        yield from self._of_feeds()
+        yield from self._of_batches()
+        yield from self._of_smiles()
+        if self._inbox is not None:
+            yield _counter("kvd_inbox_conflated", "Events replaced within a batch.", (), _one(self._inbox.conflated))
+            yield _counter("kvd_inbox_overwrites", "Events lost to overload.", (), _one(self._inbox.overwrites))
+        if self._publisher is not None:
+            yield from _of_publisher(self._publisher)
+        yield self._lag.family("kvd_event_loop_lag_seconds", "How late timers of the event loop fire.")
+
+    def _of_feeds(self) -> Iterator[Metric]:
+        for name, help_text, kind, read in FEED_SERIES:
+            make = _counter if kind is CounterMetricFamily else _gauge
+            yield make(name, help_text, ("venue",), [((venue,), read(feed)) for venue, feed in self._feeds.items()])
+        refusals = [((venue, why), n) for venue, feed in self._feeds.items() for why, n in feed.refusals.items()]
+        yield _counter("kvd_feed_refusals", "Frames or parts not used, by reason.", ("venue", "reason"), refusals)
+
+    def _of_batches(self) -> Iterator[Metric]:
+        reasons = (*FAMILY, "reason")
+        yield _counter("kvd_quotes_applied", "Quotes that moved a smile.", FAMILY, self._quotes.items())
+        yield _counter("kvd_quotes_refused", "Quotes not used, by reason.", reasons, self._refused.items())
+        yield _counter("kvd_quotes_inflated", "Quotes given less weight, by reason.", reasons, self._inflated.items())
+        yield _counter("kvd_nis", "Sum of normalised innovations squared.", FAMILY, self._nis.items())
+        yield _counter("kvd_nis_dof", "Sum of their degrees of freedom.", FAMILY, self._nis_dof.items())
+        yield _counter("kvd_smiles_published", "Smiles published.", FAMILY, self._published.items())
+        yield self._batches.family("kvd_batch_duration_seconds", "Time to calibrate a batch of one underlying.")
+
+    def _of_smiles(self) -> Iterator[Metric]:
+        for name, help_text, read in SMILE_GAUGES:
+            yield _gauge(name, help_text, EXPIRY, [(labels, read(smile)) for labels, smile in self._smiles.items()])
+        now_us = self._now_us()
+        ages = [(labels, (now_us - smile.receive_us) / 1e6) for labels, smile in self._smiles.items()]
+        yield _gauge("kvd_smile_age_seconds", "Time since the arrival of the newest quote.", EXPIRY, ages)
+        states = [
+            ((*labels, state), float(smile.state == state))
+            for labels, smile in self._smiles.items()
+            for state in get_args(State)
+        ]
+        yield _gauge("kvd_smile_state", "1 for the state the smile is in.", (*EXPIRY, "state"), states)
+
+
+class Histogram:
+    """Counts below fixed bounds, and a sum, in seconds."""
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self._counts[bisect_left(self._bounds_s, seconds)] += 1
+        self._sum_s += seconds
+
+    def family(self, name: str, help_text: str) -> HistogramMetricFamily:
+        """The series of this histogram."""
+        bounds = [*map(str, self._bounds_s), "+Inf"]
+        below = [float(sum(self._counts[: i + 1])) for i in range(len(bounds))]
+        return HistogramMetricFamily(
+            name, help_text, buckets=list(zip(bounds, below, strict=True)), sum_value=self._sum_s
+        )
+
+
+def _of_publisher(p: PublisherStatistics) -> Iterator[Metric]:
+    yield _gauge("kvd_clients", "Subscribers connected now.", (), _one(p.clients))
+    yield _gauge("kvd_subscriptions", "Patterns subscribed to.", (), _one(p.subscriptions))
+    yield _counter("kvd_messages_sent", "Messages written, by kind.", ("kind",), _keyed(p.sent))
+    yield _counter("kvd_sent_bytes", "Bytes written to subscribers.", (), _one(p.sent_bytes))
+    yield _gauge("kvd_buffered_bytes", "Bytes waiting for subscribers' sockets.", (), _one(p.buffered_bytes))
+    yield _counter("kvd_outbox_overwrites", "Messages lost to slow subscribers.", (), _one(p.overwrites))
+    yield _counter("kvd_clients_cut", "Subscribers cut, by reason.", ("reason",), _keyed(p.cut))
+    yield _counter("kvd_client_errors", "Requests refused, by reason.", ("reason",), _keyed(p.errors))
+
+
+def _one(value: float) -> Samples:
+    return [((), value)]
+
+
+def _keyed(counts: Mapping[str, int]) -> Samples:
+    return [((key,), count) for key, count in counts.items()]
+
+
+def _gauge(name: str, help_text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    return _fill(GaugeMetricFamily(name, help_text, labels=labels), samples)
+
+
+def _counter(name: str, help_text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    return _fill(CounterMetricFamily(name, help_text, labels=labels), samples)
+
+
+def _fill(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
+    for labels, value in sorted(samples):
+        if value is not None:
+            family.add_metric(labels, value)
+    return family
+
+
+def _minute(expiry_us: int) -> str:
+    return datetime.fromtimestamp(expiry_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%MZ")

@@ -1,0 +1,96 @@
+"""What may be observed: any record with these fields will do, so that no room need know another's."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class FeedStatistics(Protocol):
+    """A feed of one venue, counted since the start."""
+
+    @property
+    def frames(self) -> int:
+        """Frames received."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes received in frames."""
+
+    @property
+    def bad_frames(self) -> int:
+        """Frames that were not what the venue's protocol allows."""
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """Frames or parts of frames deliberately not used, by reason."""
+
+    @property
+    def gaps(self) -> int:
+        """Interruptions of the stream."""
+
+    @property
+    def reconnects(self) -> int:
+        """Attempts to come back."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+
+    @property
+    def last_data_age_s(self) -> float | None:
+        """Age of the newest data, heartbeats excluded; None before the first."""
+
+    @property
+    def channels_wanted(self) -> int:
+        """Channels that should be subscribed."""
+
+    @property
+    def channels_acked(self) -> int:
+        """Channels that the venue has confirmed."""
+
+
+class InboxStatistics(Protocol):
+    """The weir in front of the calibrator."""
+
+    @property
+    def conflated(self) -> int:
+        """Events replaced by a newer one of the same instrument within a batch: by design."""
+
+    @property
+    def overwrites(self) -> int:
+        """Events lost because the calibrator fell behind: overload."""
+
+
+class PublisherStatistics(Protocol):
+    """The stream's subscribers."""
+
+    @property
+    def clients(self) -> int:
+        """Subscribers connected now."""
+
+    @property
+    def subscriptions(self) -> int:
+        """Patterns that they are subscribed to."""
+
+    @property
+    def sent(self) -> Mapping[str, int]:
+        """Messages written, by kind."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes written."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that wait in this process for sockets to take them."""
+
+    @property
+    def overwrites(self) -> int:
+        """Unread messages replaced by newer ones of the same smile in a slow subscriber's outbox."""
+
+    @property
+    def cut(self) -> Mapping[str, int]:
+        """Subscribers cut, by reason."""
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """Requests refused, by code."""
