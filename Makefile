@@ -29,7 +29,7 @@ lock: .venv/installed-dev
 	@echo 'installing kvd into .venv (once; a minute or so)'
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[uvloop]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
