@@ -35,10 +35,10 @@ MIN_OMEGA = 1e-3
 
 
 class Slices(NamedTuple):
-    """Slices made ready for evaluation; every field has shape (S,) except ``gradient``, (S, 4, 4).
+    """Slices made ready for evaluation; every field has shape (S,) except ``gradient``, (4, 4, S).
 
-    ``gradient[s, i, j]`` is the derivative with respect to coordinate ``1 + j`` of the multiplier of the i-th basis
-    function of `_basis`, so that the gradient of omega at a point is one small product.
+    ``gradient[i, j]`` is the derivative with respect to coordinate ``1 + j`` of the multiplier of the i-th function of
+    `_basis`, so that the gradient of omega at a point is one small product.
     """
 
     sigma: Floats
@@ -56,62 +56,70 @@ class Slices(NamedTuple):
 
 def slices(x: Floats) -> Slices:
     """Prepare the slices of states `x`, shape (S, 5)."""
-    psi, kappa = x[:, SKEW], np.exp(x[:, CURVATURE])
+    level, psi, log_kappa, put_wing, call_wing = x.T
+    kappa = np.exp(log_kappa)
     r = np.sqrt(psi * psi + 0.5 * kappa)
-    # r - |psi| without cancellation
-    near, far = 0.5 * kappa / (r + np.abs(psi)), r + np.abs(psi)
-    c0, p0 = np.where(psi > 0, far, near), np.where(psi > 0, near, far)
-    left, right = c0 * np.exp(x[:, PUT_WING]), p0 * np.exp(x[:, CALL_WING])
-    p_free, c_free = left - 2 * psi > MIN_WING, right + 2 * psi > MIN_WING
-    p, c = np.where(p_free, left - 2 * psi, MIN_WING), np.where(c_free, right + 2 * psi, MIN_WING)
+    far = r + np.abs(psi)
+    near = 0.5 * kappa / far  # r - |psi| without cancellation
+    rising = psi > 0
+    put_factor, call_factor = np.exp(put_wing), np.exp(call_wing)
+    left, right = np.where(rising, far, near) * put_factor, np.where(rising, near, far) * call_factor
+    p, c = left - 2 * psi, right + 2 * psi
+    p_free, c_free = p > MIN_WING, c > MIN_WING
+    if not (p_free.all() and c_free.all()):
+        p, c = np.where(p_free, p, MIN_WING), np.where(c_free, c, MIN_WING)
     beta, lean = 0.5 * (p + c), 0.5 * (c - p)
     t = (2 * psi - lean) / beta
     q = (c - 2 * psi) * (p + 2 * psi) / (beta * beta)  # 1 - t**2 without cancellation
     root = np.sqrt(q)
     y, s = t / root, beta * q * root / kappa
 
-    # derivatives with respect to (psi, ln kappa, lambda_p, lambda_c)
-    zero, one = np.zeros_like(psi), np.ones_like(psi)
-    dr = np.stack((psi / r, 0.25 * kappa / r, zero, zero), axis=-1)
-    dpsi = np.stack((one, zero, zero, zero), axis=-1)
-    dleft = (left / c0)[:, None] * (dr + dpsi)
-    dright = (right / p0)[:, None] * (dr - dpsi)
-    dleft[:, 2], dright[:, 3] = left, right
-    dp, dc = (dleft - 2 * dpsi) * p_free[:, None], (dright + 2 * dpsi) * c_free[:, None]
-    dbeta, dlean = 0.5 * (dp + dc), 0.5 * (dc - dp)
-    dt = (2 * dpsi - dlean - t[:, None] * dbeta) / beta[:, None]
-    dln_s = dbeta / beta[:, None] - (3 * t / q)[:, None] * dt
-    dln_s[:, 1] -= 1.0
-    a = (beta * s)[:, None]
-    gradient = np.stack((dlean, a * (dbeta / beta[:, None] + dln_s), a * dln_s, a * dt / (q * root)[:, None]), axis=1)
-    return Slices(np.exp(x[:, LEVEL]), psi, kappa, p, c, lean, beta, t, y, s, gradient)
+    # derivatives of p and c with respect to (psi, ln kappa, lambda_p, lambda_c), one row each
+    dp, dc = np.zeros((4, len(x))), np.zeros((4, len(x)))
+    dp[0], dc[0] = left / r - 2, 2 - right / r
+    dp[1], dc[1] = 0.25 * kappa / r * put_factor, 0.25 * kappa / r * call_factor
+    dp[2], dc[3] = left, right
+    dp, dc = dp * p_free, dc * c_free
+    dln_beta, dlean = 0.5 * (dp + dc) / beta, 0.5 * (dc - dp)
+    dt = -dlean / beta - t * dln_beta
+    dt[0] += 2 / beta
+    dln_s = dln_beta - (3 * t / q) * dt
+    dln_s[1] -= 1.0
+    a = beta * s
+    gradient = np.empty((4, 4, len(x)))
+    gradient[0], gradient[1], gradient[2], gradient[3] = dlean, a * (dln_beta + dln_s), a * dln_s, a / (q * root) * dt
+    return Slices(np.exp(level), psi, kappa, p, c, lean, beta, t, y, s, gradient)
 
 
 def _basis(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats]:
-    """The four functions of z that multiply (lean, beta s, d ln s, d y), shape (N, 4), and (z/s + y)/sqrt(..), (N,)."""
-    s, y = sl.s[index], sl.y[index]
-    d = z / s + y
+    """The four functions of z that multiply (lean, beta s, d ln s, d y), shape (4, N), and (z/s + y)/sqrt(..), (N,)."""
+    y = sl.y[index]
+    scaled = z / sl.s[index]
+    d = scaled + y
     root = np.sqrt(d * d + 1)
     slope = d / root
     # sqrt(d^2+1) - sqrt(y^2+1) as a quotient: no cancellation near the money
-    rise = (z / s) * (d + y) / (root + np.sqrt(y * y + 1))
-    return np.stack((z, rise, -slope * z / s, slope - sl.t[index]), axis=-1), slope
+    rise = scaled * (d + y) / (root + np.sqrt(y * y + 1))
+    basis = np.empty((4, len(z)))
+    basis[0], basis[1], basis[2], basis[3] = z, rise, -slope * scaled, slope - sl.t[index]
+    return basis, slope
 
 
 def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[Floats, Floats]:
     """Implied vols at log-moneyness `k` (N,) of slice `index` (N,), and their gradient in the slice's state, (N, 5)."""
     sl = slices(x)
     sigma = sl.sigma[index]
-    z = k / (sigma * np.sqrt(tau)[index])
+    z = k / (sl.sigma * np.sqrt(tau))[index]
     basis, slope = _basis(sl, index, z)
-    omega = 1 + sl.lean[index] * z + (sl.beta * sl.s)[index] * basis[:, 1]
-    omega_z = sl.lean[index] + sl.beta[index] * slope
+    lean = sl.lean[index]
+    omega = 1 + lean * z + (sl.beta * sl.s)[index] * basis[1]
+    omega_z = lean + sl.beta[index] * slope
     vol = sigma * np.sqrt(np.maximum(omega, MIN_OMEGA))
     half = 0.5 * sigma * sigma / vol
-    jacobian = np.empty((len(k), DIM))
-    jacobian[:, LEVEL] = vol - half * z * omega_z
-    jacobian[:, 1:] = half[:, None] * np.einsum("ni,nij->nj", basis, sl.gradient[index])
-    return vol, jacobian
+    jacobian = np.empty((DIM, len(k)))
+    jacobian[LEVEL] = vol - half * z * omega_z
+    jacobian[1:] = half * (basis[:, None] * sl.gradient[:, :, index]).sum(axis=0)
+    return vol, jacobian.T
 
 
 def vol(x: Floats, tau: Floats, index: Index, k: Floats) -> Floats:
@@ -126,7 +134,7 @@ def omega_at(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Float
     """omega(z) and its first two derivatives at normalised moneyness `z` (N,) of slice `index` (N,)."""
     basis, slope = _basis(sl, index, z)
     beta, s = sl.beta[index], sl.s[index]
-    omega = 1 + sl.lean[index] * z + beta * s * basis[:, 1]
+    omega = 1 + sl.lean[index] * z + beta * s * basis[1]
     return omega, sl.lean[index] + beta * slope, beta / s * (1 - slope * slope) ** 1.5
 
 
@@ -173,7 +181,7 @@ def parameters_and_jacobian(x: Floats) -> tuple[Floats, Floats]:
     gradient = np.zeros((len(x), DIM, DIM))
     gradient[:, LEVEL, LEVEL], gradient[:, SKEW, SKEW], gradient[:, CURVATURE, CURVATURE] = sl.sigma, 1.0, sl.kappa
     # lean = (c - p)/2 is the first multiplier, and beta follows from the second and third: d(beta s)/(beta s) - d ln s
-    dlean = sl.gradient[:, 0]
-    dbeta = (sl.gradient[:, 1] - sl.gradient[:, 2]) / sl.s[:, None]
-    gradient[:, PUT_WING, 1:], gradient[:, CALL_WING, 1:] = dbeta - dlean, dbeta + dlean
+    dlean = sl.gradient[0]
+    dbeta = (sl.gradient[1] - sl.gradient[2]) / sl.s
+    gradient[:, PUT_WING, 1:], gradient[:, CALL_WING, 1:] = (dbeta - dlean).T, (dbeta + dlean).T
     return values, gradient
