@@ -42,8 +42,8 @@ def _engine(x: Floats, P: Floats, rows: int) -> KalmanFilter:
 
 def _checked(kf: KalmanFilter) -> tuple[Floats, Floats]:
     x, P = kf.x[:, 0], 0.5 * (kf.P + kf.P.T)
-    if not np.isfinite(x).all():
-        raise NotPositiveDefiniteError("the state is not finite")
+    if not (np.isfinite(x).all() and np.isfinite(P).all()):  # LAPACK may factorise a NaN without a word
+        raise NotPositiveDefiniteError("the state or its covariance is not finite")
     try:
         np.linalg.cholesky(P)
     except np.linalg.LinAlgError:
