@@ -72,7 +72,6 @@ class Inbox:
         self._open: dict[tuple[str, str], Event] = {}
         self._cell = 0  # upper edge of the open cell, in units of the grid
         self._sealed: deque[Batch] = deque()
-        self._ready = asyncio.Event()
 
     def put(self, event: Event) -> None:
         """Add one event. Never waits; an event stamped earlier than the open cell joins the open cell."""
@@ -99,18 +98,9 @@ class Inbox:
             self._push(Batch(self._cell * self.grid_us, tuple(self._open.values())))
             self._open = {}
 
-    async def wait(self) -> None:
-        """Wait until a batch is ready."""
-        await self._ready.wait()
-
     def take(self) -> Batch | None:
         """The oldest sealed batch, or None."""
-        if not self._sealed:
-            return None
-        batch = self._sealed.popleft()
-        if not self._sealed:
-            self._ready.clear()
-        return batch
+        return self._sealed.popleft() if self._sealed else None
 
     def _push(self, batch: Batch) -> None:
         waiting = self._sealed[-1] if self._sealed else None
@@ -120,7 +110,6 @@ class Inbox:
             merged = {_key(event): event for event in (*waiting.events, *batch.events)}
             self.overwrites += len(waiting.events) + len(batch.events) - len(merged)
             self._sealed[-1] = Batch(batch.instant_us, tuple(merged.values()))
-        self._ready.set()
 
 
 def _key(event: Event) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class Tally:
 
 
 class Quality:
-    """The measures of one underlying: feed it quotes and updates in the order of the tape, read `report` at any time."""
+    """The measures of one underlying: feed it quotes and updates in tape order, read `report` at any time."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed

@@ -1,0 +1,131 @@
+"""A tape through the same path as the live stream: at once into a file or into measures, or paced onto the stream."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import msgspec
+
+from kvd.app.daemon import Daemon
+from kvd.app.signals import stop_on_signals
+from kvd.calibrator import Calibrator
+from kvd.config import Settings
+from kvd.feeds.replay import Replay, ReplayStatistics, paced
+from kvd.feeds.replay import replay as replay_tape
+from kvd.latest import Batch, Inbox
+from kvd.quality import Quality
+from kvd.quotes import Event, Quote
+from kvd.surface import Smile, SurfaceUpdate
+from kvd.venues import deribit
+from kvd.wire import Encoder
+
+REPLAY_EPOCH = "replay"
+OUTPUT_KIND = "smile"
+
+
+class Replayed(NamedTuple):
+    """What a replay came to: counts of the tape, seconds it took, measures by underlying, and the last smiles."""
+
+    statistics: ReplayStatistics
+    seconds: float
+    underlyings: dict[str, dict[str, Any]]
+    smiles: tuple[Smile, ...]
+
+    def json(self) -> dict[str, Any]:
+        """The object that ``kvd replay --json`` prints."""
+        counts = {"frames": self.statistics.frames, "bad_frames": self.statistics.bad_frames}
+        return {**counts, "seconds": round(self.seconds, 3), "underlyings": self.underlyings}
+
+
+def replay(
+    path: Path,
+    settings: Settings,
+    output: Path | None = None,
+    measure: bool = False,
+    progress: Callable[[ReplayStatistics], object] = lambda _: None,
+) -> Replayed:
+    """Replay the tape at `path` at once. Raises TapeError, and FileExistsError if `output` exists.
+
+    `output` receives every message of the `smile` topics, a line each; what was written stays if the tape breaks off.
+    `measure` withholds a fifth of the instruments from the filter and judges the smiles by all of them.
+    """
+    c = settings.calibrator
+    if measure:
+        settings = msgspec.structs.replace(settings, calibrator=msgspec.structs.replace(c, hold_out=True))
+    began_s = time.perf_counter()
+    calibrator, encoder = Calibrator(settings), Encoder(REPLAY_EPOCH)
+    qualities: dict[str, Quality] = {}
+    smiles: dict[tuple[str, int], Smile] = {}
+    with ExitStack() as stack:
+        file = stack.enter_context(output.open("xb")) if output else None
+        tape = replay_tape(path, deribit.Session(settings.deribit))
+        for batch in batches(tape, c.batch_ms * 1000, progress):
+            if measure:
+                _hear(qualities, batch, c.hold_out_seed)
+            for update in calibrator.step(batch):
+                if file:
+                    _write(file, encoder, update)
+                if measure:
+                    qualities[update.underlying].see(update)
+                smiles |= {(update.underlying, smile.expiry_us): smile for smile in update.smiles}
+                for expiry_us in update.withdrawn:
+                    smiles.pop((update.underlying, expiry_us), None)
+    reports = {underlying: quality.report() for underlying, quality in qualities.items()}
+    last = tuple(smiles[key] for key in sorted(smiles))
+    return Replayed(tape.statistics(), time.perf_counter() - began_s, reports, last)
+
+
+def batches(tape: Replay, grid_us: int, progress: Callable[[ReplayStatistics], object]) -> Iterator[Batch]:
+    """The batches of a tape, cut as the live stream is."""
+    inbox = Inbox(grid_us)
+    for event in tape:
+        inbox.put(event)
+        while (batch := inbox.take()) is not None:
+            progress(tape.statistics())
+            yield batch
+    inbox.seal()
+    while (batch := inbox.take()) is not None:
+        yield batch
+
+
+async def serve_tape(path: Path, settings: Settings, speed: float) -> None:
+    """Publish the tape at `path` on the stream at `speed` times its own pace, until it ends or a signal comes."""
+    daemon = Daemon(settings)
+    tape = replay_tape(path, deribit.Session(settings.deribit))
+    inbox = Inbox(settings.calibrator.batch_ms * 1000)
+    with stop_on_signals() as stop:
+        async with daemon.publisher:
+            async for event in paced(tape, speed):
+                inbox.put(event)
+                while (batch := inbox.take()) is not None:
+                    publish_batch(daemon, batch)
+                if stop.is_set():
+                    break
+            await asyncio.sleep(0)
+
+
+def publish_batch(daemon: Daemon, batch: Batch) -> None:
+    """Calibrate one batch and publish what it changes."""
+    began_s = time.perf_counter()
+    for update in daemon.calibrator.step(batch):
+        daemon.publish(update, time.perf_counter() - began_s)
+        began_s = time.perf_counter()
+
+
+def _hear(qualities: dict[str, Quality], batch: Batch, seed: str) -> None:
+    by_underlying: dict[str, list[Event]] = {}
+    for event in batch.events:
+        if isinstance(event, Quote):
+            by_underlying.setdefault(event.instrument.underlying, []).append(event)
+    for underlying, quotes in by_underlying.items():
+        quality = qualities.setdefault(underlying, Quality(seed))
+        quality.hear((q for q in quotes if isinstance(q, Quote)), batch.instant_us)
+
+
+def _write(file: BinaryIO, encoder: Encoder, update: SurfaceUpdate) -> None:
+    for message in encoder.encode(update):
+        if message.kind == OUTPUT_KIND:
+            file.write(message.payload + b"\n")

@@ -1,0 +1,13 @@
+"""kvd against bare floors, on loopback, in one run: what a frame, a core and a slice cost."""
+
+from typing import Any
+
+from kvd.bench.slices import refit_ratio
+from kvd.bench.stream import stream_costs
+
+__all__ = ["measure"]
+
+
+async def measure() -> dict[str, Any]:
+    """All figures by name; times in microseconds of CPU unless the name says otherwise."""
+    return {**await stream_costs(), **refit_ratio()}
