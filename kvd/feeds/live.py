@@ -55,7 +55,8 @@ class LiveFeed:
     """Keeps one connection to a venue and hands every event to `put`, every raw frame to `record` before it is read.
 
     An outage begins when the connection is lost or the canary falls silent, and ends when the canary speaks again: that
-    is one `Gap`, and one log line at either end, however many attempts it takes.
+    is one `Gap`, and one log line at either end, however many attempts it takes. Who cuts the stream by arrival time
+    must read the same `clock`.
     """
 
     def __init__(

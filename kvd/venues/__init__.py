@@ -35,7 +35,10 @@ class VenueSession(Protocol):
     retry_after_s: float | None
     """Not None once the connection is of no more use: close it, and come back no sooner than this."""
     last_error: str
-    quotas: Mapping[str, Quota]
+
+    @property
+    def quotas(self) -> Mapping[str, Quota]:
+        """How often each kind of request may be sent, by the names that `quota_of` gives."""
 
     @property
     def canary(self) -> str | None:
@@ -63,7 +66,10 @@ class VenueSession(Protocol):
 
 
 class Venue(Protocol):
-    """The module itself. `Session` takes the venue's settings and the heartbeat interval in seconds."""
+    """The module itself."""
 
     NAME: str
-    Session: Callable[..., VenueSession]
+
+    @property
+    def Session(self) -> Callable[..., VenueSession]:  # noqa: N802
+        """The class: takes the venue's settings and the heartbeat interval in seconds."""

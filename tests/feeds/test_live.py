@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidURI
 from kvd.config import Deribit, Feed
 from kvd.feeds.live import LiveFeed
 from kvd.feeds.replay import replay
+from kvd.feeds.simulate import Exchange, Limits
 from kvd.quotes import Event, ForwardQuote, Gap, Quote
 from kvd.sinks.record import Recorder
 from kvd.venues import deribit
@@ -131,6 +132,23 @@ def test_it_subscribes_and_passes_on_what_it_reads():
             assert (seen.gaps, seen.reconnects, seen.bad_frames) == (0, 0, 0)
             assert seen.last_data_age_s is not None and seen.last_data_age_s < SETTINGS.stale_after_s
         assert not feed.statistics().connected
+
+    run(scenario)
+
+
+def test_it_follows_a_whole_exchange_that_takes_only_small_requests():
+    async def scenario() -> None:
+        heard = Heard()
+        limits = Limits(chunk_channels=60)
+        async with Exchange(seed=1, instruments=300, rate=600.0, limits=limits) as exchange:
+            feed = LiveFeed(deribit, Deribit(url=exchange.url, currencies=("BTC",)), Feed(), heard.put)
+            task = asyncio.create_task(feed.run())
+            await heard.until(lambda: 300 < feed.statistics().channels_acked == feed.statistics().channels_wanted)
+            seen = feed.statistics()
+            assert (seen.reconnects, seen.gaps, seen.bad_frames) == (0, 0, 0)
+            assert seen.refusals == {"venue_error": 2, "perpetual": 1}  # 200 and 100 channels were too many
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     run(scenario)
 

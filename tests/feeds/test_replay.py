@@ -106,7 +106,7 @@ def test_a_truncated_tape_gives_what_is_whole_and_then_says_so(tmp_path: Path, s
     with pytest.raises(TapeError, match=rf"tape\{suffix}, after line \d+: the file ends in the middle; fetch"):
         for each in read_tape(path):
             lines.append(each)
-    assert len(lines) > 5
+    assert len(lines) >= 5
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

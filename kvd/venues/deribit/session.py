@@ -12,6 +12,7 @@ from kvd.venues.deribit.subscriptions import Subscriptions
 RETRIES = 5
 BACK_OFF_S = 3.0  # a pool of credits is full again after this
 STUCK_HEARTBEATS = 3
+SUBSCRIBES, LISTINGS = 8, 4  # at once; Deribit's pools hold 10 and 5, less what the network may bunch up
 LINEAR = ("USDC", "USDT", "EURR")
 TOO_MANY_REQUESTS, INVALID_REQUEST = 10028, -32600
 RETRYABLE = (11051, 10041, 13028, 10066, 13888)
@@ -31,7 +32,10 @@ class Session:
         self.venue = NAME
         self.retry_after_s: float | None = None
         self.last_error = ""
-        self.quotas = {"subscribe": Quota(settings.subscribes_per_s, 8), "get_instruments": Quota(1.0, 5)}
+        self.quotas = {
+            "subscribe": Quota(settings.subscribes_per_s, SUBSCRIBES),
+            "get_instruments": Quota(1.0, LISTINGS),
+        }
         self._settings = settings
         self._heartbeat_s = heartbeat_s
         self._subscriptions = Subscriptions(settings.chunk_channels)
