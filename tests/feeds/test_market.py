@@ -298,6 +298,15 @@ def test_an_expiry_about_to_settle_says_so():
     }
 
 
+def test_quotes_stay_finite_to_the_last_microsecond():
+    due = expiries(START_US, 1)[0]
+    market = Market(1, due - 100_000_000, BTC, 240)
+    for step_us in (90_000_000, 9_000_000, 900_000, 99_999):
+        market.step(step_us)
+        market.draw(240)
+        assert all(np.isfinite(column).all() for column in market.look(range(240)))
+
+
 def test_a_market_outlives_all_that_it_first_listed():
     market = Market(1, START_US, ETH, 48)
     first = set(market.positions)

@@ -64,7 +64,8 @@ def open_rows(expiry_us: int, strikes: Floats, signs: Floats, now_us: int, rng: 
 def spread(z: Floats, tau: Floats) -> Floats:
     """Bid-ask spread in vol, at `z` standard deviations and `tau` years, of a maker of width one."""
     tenor = 1 + np.sqrt(SPREAD_SHORT_D / (365 * tau))
-    return np.asarray(np.minimum(SPREAD_ATM * tenor * np.exp(SPREAD_WING * z * z), SPREAD_WIDEST))
+    wing = np.exp(SPREAD_WING * np.minimum(z * z, 100.0))  # within minutes of expiry z knows no bounds
+    return np.asarray(np.minimum(SPREAD_ATM * tenor * wing, SPREAD_WIDEST))
 
 
 class Sight(NamedTuple):

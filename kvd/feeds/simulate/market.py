@@ -5,6 +5,7 @@ and `Market.look` reads any standing quotes as a venue would publish them, witho
 is there to be compared with.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -177,7 +178,7 @@ class Market:
         tick, digits = self.family.future_tick, self.family.digits
         found = []
         for name, due, price in [(f"{self.family.name}-PERPETUAL", None, self._truth.spot), *dated]:
-            bid = round(np.floor(price / tick) * tick, 8)
+            bid = round(math.floor(price / tick) * tick, 8)
             found.append(Future(name, due, bid, round(bid + FUTURE_SPREAD_TICKS * tick, 8), round(price, digits)))
         return found
 

@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from kvd.feeds.simulate import dialect
+from kvd.feeds.simulate import catalogue, dialect
 from kvd.feeds.simulate.listing import BTC, Family
 from kvd.feeds.simulate.market import Changes, Market
 from kvd.feeds.simulate.session import DERIBIT_LIMITS, Limits, Reply, Session
@@ -183,7 +183,7 @@ class Exchange:
 
     def _listing(self, currency: str, kind: str | None, expired: bool) -> list[dialect.Json]:
         found = [market for market in self.markets.values() if currency in {market.family.currency, "any"}]
-        return [row for market in found for row in dialect.listing(market, kind, expired)]
+        return [row for market in found for row in catalogue.listing(market, kind, expired)]
 
     def _send_first(self, client: Client, channels: Sequence[str]) -> None:
         """The present state of newly subscribed channels, as Deribit sends it at once."""
