@@ -2,8 +2,9 @@
 
 A maker sees the true vol through noise, keeps a leaning of its own for a minute or so, quotes a spread that widens in
 the wings and rounds outward to the tick. Now and then it falls asleep with its prices standing, and rarely it mistypes.
-The noise of a mid around the truth is ``sqrt(LEAN**2 + FRESH**2)`` = 0.4 of the half-spread and ``NOISE_FLOOR``,
-independent.
+The noise of a mid around the truth is ``sqrt(LEAN**2 + FRESH**2)`` = 0.28 of the half-spread, as on real tapes, and
+`NOISE_FLOOR`, independent. Half of it stays for a minute: a filter that takes a maker's quotes to be independent of each
+other promises several times more than it keeps.
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ SPREAD_WIDEST = 0.30
 WIDTH_SD = 0.2  # of ln(spread) from one instrument to the next
 
 LEAN, LEAN_S = 0.2, 60.0  # a maker's persistent leaning in half-spreads, and its time constant
-FRESH = 0.35  # in half-spreads, drawn anew at every quote
+FRESH = 0.2  # in half-spreads, drawn anew at every quote
 NOISE_FLOOR = 0.001
 MARK_NOISE = 0.001  # of the venue's mark vol
 
