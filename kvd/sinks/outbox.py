@@ -40,7 +40,7 @@ class Outbox:
         self._unread: Latest[object, Message | str | bytes] = Latest()
         self._sent_seq: dict[str, int] = {}
         self._written_bytes = 0
-        self._answers = 0
+        self._appended = 0
 
     def __len__(self) -> int:
         return len(self._unread)
@@ -60,13 +60,12 @@ class Outbox:
         self._tally.overwrites += self._unread.put(message.key, message)
 
     def put_snapshot(self, topic: str) -> None:
-        """Have the topic's snapshot written after all that waits now."""
-        self._unread.put(("snapshot", topic), topic)
+        """Have the topic's snapshot written after all that waits now: every ack promises its own."""
+        self._append(topic)
 
     def put_answer(self, answer: dict[str, object]) -> None:
         """Have an answer written after all that waits now; answers do not replace each other."""
-        self._answers += 1
-        self._unread.put(self._answers, orjson.dumps(answer))
+        self._append(orjson.dumps(answer))
 
     def flush(self) -> None:
         """Write what fits into the transport's buffer; the rest stays in its slots."""
@@ -83,6 +82,11 @@ class Outbox:
         self._written_bytes += len(data)
         self._tally.sent_bytes += len(data)
         self._transport.write(data)
+
+    def _append(self, waiting: str | bytes) -> None:
+        """Put what nothing replaces into a slot of its own. A client is not read while such slots wait."""
+        self._appended += 1
+        self._unread.put(self._appended, waiting)
 
     def _write(self, waiting: Message | str | bytes, parts: list[bytes]) -> int:
         """Append what waits to `parts` as frames, a gap before it if something was lost; returns its size in bytes."""

@@ -1,0 +1,113 @@
+"""docs/protocol.md and kvd, kept in step: every example there has the fields and types of what kvd sends."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from smiles import CHRISTMAS, NOON, SECOND, smile, update
+from test_outbox import over_a_socket
+from websockets.asyncio.client import connect
+
+from kvd.config import Publish
+from kvd.sinks.pages import Call, Sources, answer
+from kvd.sinks.publish import Publisher
+from kvd.wire import Encoder
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCUMENT, re.S)]
+REQUESTS = [example for example in EXAMPLES if "op" in example and "type" not in example]
+
+
+def shape(value):
+    """Names and types, the same for two messages of a kind."""
+    if isinstance(value, dict):
+        return tuple(sorted((name, shape(part)) for name, part in value.items()))
+    if isinstance(value, list):
+        return ("list", *{shape(part) for part in value})
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+async def conversation():
+    """Every kind of message, from a real publisher over a real socket."""
+    settings = Publish(port=0, heartbeat_s=0.1)
+    server = Publisher(settings, Encoder("e"), dict, bytes, lambda: NOON)
+    async with asyncio.timeout(10), server, connect(f"ws://127.0.0.1:{server.port}/v1/stream") as client:
+        server.publish(update(smile()))
+        server.status({"venue": "deribit", "state": "connected"})
+        asked = [*REQUESTS, {"op": "subscribe", "topics": ["*", "smile.*.*.*", "surface.*.*"]}]
+        for request in [*asked, {"op": "subscribe", "topics": ["surface.deribit"]}]:
+            await client.send(json.dumps(request))
+        heard = [json.loads(await client.recv())]
+        while heard[-1]["type"] != "heartbeat":
+            heard.append(json.loads(await client.recv()))
+        server.publish(update(smile()))
+        server.publish(update(withdrawn=(CHRISTMAS,)))
+        server.status({"venue": "deribit", "state": "connected"})
+        while heard[-1]["type"] != "status":
+            heard.append(json.loads(await client.recv()))
+        return heard
+
+
+def lossy(encoder, outbox):
+    for _ in range(3):
+        outbox.put(encoder.encode(update(smile()))[0])
+        if encoder.seq("surface.deribit.BTC") == 1:
+            outbox.flush()
+    outbox.flush()
+
+
+@pytest.fixture(scope="module")
+def sent():
+    gaps, _ = asyncio.run(over_a_socket(lossy))
+    encoder = Encoder("e")
+    encoder.encode(update(smile()))
+    pages = [answer(Call("GET", f"/v1/surface/{name}"), Sources(encoder, dict, bytes), "") for name in ("BTC", "X")]
+    bodies = [json.loads(page.body) for page in pages]
+    bodies[0]["surfaces"][0]["smiles"] = []
+    return asyncio.run(conversation()) + gaps + bodies
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e not in REQUESTS], ids=lambda e: e.get("type", "page"))
+def test_every_example_has_the_shape_of_what_is_sent(example, sent):
+    assert shape(example) in {shape(message) for message in sent}
+
+
+def test_every_type_and_every_request_is_shown(sent):
+    assert {m["type"] for m in sent if "type" in m} == {e["type"] for e in EXAMPLES if "type" in e}
+    assert [request["op"] for request in REQUESTS] == ["subscribe", "unsubscribe", "ping"]
+    acks = [message["op"] for message in sent if message.get("type") == "ack"]
+    assert acks[:3] == ["subscribe", "unsubscribe", "ping"]
+
+
+def test_every_field_of_a_smile_is_explained(sent):
+    fields = {name for message in sent for name in message.get("smile", ())}
+    explained = set(re.findall(r"`([a-z_]+)`", DOCUMENT))
+    assert {name for name in fields if not name.endswith("_sd")} <= explained | {"venue", "underlying", "expiry"}
+
+
+def test_the_python_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.S)
+
+    async def run():
+        encoder = Encoder("e")
+        async with Publisher(Publish(port=0), encoder, dict, bytes, lambda: NOON) as server:
+            server.publish(update(smile()))
+            command = [sys.executable, "-c", code.replace("8765", str(server.port))]
+            example = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+            async with asyncio.timeout(20):
+                first = await example.stdout.readline()
+                server.publish(update(smile(publish_us=NOON + SECOND), withdrawn=(CHRISTMAS + 1,)))
+                second, third = [await example.stdout.readline() for _ in range(2)]
+                await server.close()
+                rest, _ = await example.communicate()
+            assert (example.returncode, rest) == (0, b"")
+            return [first, second, third]
+
+    lines = [line.decode().split() for line in asyncio.run(run())]
+    assert lines[0] == ["1", "2026-12-25T08:00:00.000000Z", "live", "0.5512", "-0.0731"]
+    assert lines[1][0::2] == ["2", "live", "-0.0731"]
+    assert lines[2][2:] == ["withdrawn", "None", "None"]
