@@ -69,12 +69,16 @@ def test_implied_vol_inverts_an_out_of_the_money_price(forward, k, tau, vol, sig
 
 
 @pytest.mark.parametrize(
-    ("value", "strike", "sign"),
-    [(20.0, 80.0, 1.0), (19.0, 80.0, 1.0), (100.0, 80.0, 1.0), (101.0, 80.0, 1.0), (0.0, 120.0, 1.0), (-1.0, 120.0, 1.0),
-     (20.0, 120.0, -1.0), (120.0, 120.0, -1.0), (np.nan, 100.0, 1.0), (np.inf, 100.0, 1.0)],
-)  # fmt: skip
-def test_a_price_that_no_vol_explains_has_none(value, strike, sign):
-    assert np.isnan(black.implied_vol(np.array([value]), 100.0, strike, 0.5, sign)).all()
+    ("strike", "sign", "values"),
+    [
+        (80.0, 1.0, [20.0, 19.0, 100.0, 101.0, np.nan, np.inf]),
+        (120.0, 1.0, [0.0, -1.0]),
+        (120.0, -1.0, [20.0, 120.0]),
+    ],
+)
+def test_a_price_that_no_vol_explains_has_none(strike, sign, values):
+    """At or below intrinsic value, at or above the bound, or no number; the forward is 100."""
+    assert np.isnan(black.implied_vol(np.array(values), 100.0, strike, 0.5, sign)).all()
 
 
 def test_no_forward_no_vol():

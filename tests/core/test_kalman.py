@@ -74,12 +74,13 @@ def test_predict_is_the_textbooks(dims):
 @given(dims)
 def test_the_posterior_is_positive_definite_symmetric_and_no_wider(dims):
     x, P, H, z, _ = problem(dims)
-    kept = x.copy(), P.copy()
+    kept_x, kept_P = x.copy(), P.copy()
     _, got = kalman.update(x, P, H, z)
     assert (got == got.T).all()
     assert np.linalg.eigvalsh(got).min() > 0
     assert np.linalg.eigvalsh(P - got).min() > -1e-9
-    assert (x == kept[0]).all() and (P == kept[1]).all()
+    np.testing.assert_array_equal(x, kept_x)
+    np.testing.assert_array_equal(P, kept_P)
 
 
 def test_a_long_life_does_not_wear_the_covariance_out():

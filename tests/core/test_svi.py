@@ -109,7 +109,7 @@ def test_wing_slopes_are_those_far_out(x):
 
 @given(st.floats(-0.95, 0.95), st.floats(0.05, 3.0), st.floats(0.1, 2.0), taus, reach)
 def test_no_excess_is_ssvi(rho, eta, sigma, tau, z):
-    """Gatheral and Jacquier's theta/2 (1 + rho phi k + sqrt((phi k + rho)^2 + 1 - rho^2)), with phi = eta / sqrt(theta)"""
+    """Gatheral and Jacquier's theta/2 (1 + rho phi k + sqrt((phi k + rho)^2 + 1 - rho^2)), phi = eta / sqrt(theta)."""
     theta = sigma**2 * tau[0]
     k = z * np.sqrt(theta)
     phi = eta / np.sqrt(theta)

@@ -1,0 +1,244 @@
+"""The whitened, iterated update against the dense textbook one, scipy's optimum, and what innovations ought to be."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import least_squares
+
+from kvd.core import estimate, svi
+from kvd.core.dynamics import Dynamics, correlation
+from kvd.core.estimate import Vols
+from kvd.core.joint import Joint, predict
+from kvd.core.measurement import Measurement, student_weight
+from kvd.core.svi import DIM, LEVEL
+
+M = Measurement()
+GAUSSIAN = Measurement(student_nu=1e9)
+TAU = np.array([3, 21, 75]) / 365
+NOW = 1_700_000_000_000_000
+EXPIRY_US = NOW + np.array([3, 21, 75]) * 86_400_000_000
+SD = np.array([0.08, 0.05, 0.2, 0.3, 0.3])
+CENTRE = np.array([[np.log(0.65), -0.12, np.log(0.12), 0.6, 0.3], [np.log(0.6), -0.1, np.log(0.15), 0.7, 0.3],
+                   [np.log(0.58), -0.05, np.log(0.2), 0.7, 0.2]])  # fmt: skip
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def prior(width=1.0):
+    """Three slices, correlated across expiries as after many predictions."""
+    across = correlation(TAU, Dynamics())
+    return Joint(CENTRE, np.kron(across, np.diag((width * SD) ** 2)), EXPIRY_US)
+
+
+def quotes(rng, joint, places, noise=0.004, each=9):
+    """Vols of a smile drawn from the prior, with noise, at strikes within three standard deviations."""
+    truth = rng.multivariate_normal(joint.x.ravel(), joint.P, method="cholesky").reshape(-1, DIM)
+    place = np.repeat(np.sort(places), each)
+    k = rng.uniform(-3, 3, len(place)) * 0.6 * np.sqrt(TAU[place])
+    R = (noise * np.exp(rng.uniform(-1, 1, len(place)))) ** 2
+    return Vols(place, k, svi.vol(truth, TAU, place, k) + np.sqrt(R) * rng.normal(size=len(place)), R), truth
+
+
+def take(vols, n):
+    return Vols(vols.place[n], vols.k[n], vols.vol[n], vols.R[n])
+
+
+def jacobian(x, vols):
+    """The dense gradient of all vols in all states, (N, 5S), by central differences."""
+
+    def h(flat):
+        return svi.vol(flat.reshape(-1, DIM), TAU, vols.place, vols.k)
+
+    flat, step = x.ravel(), 1e-6
+    return np.stack([(h(flat + e) - h(flat - e)) / (2 * step) for e in step * np.eye(len(flat))], axis=-1)
+
+
+def textbook(joint, vols, R, at):
+    """The extended Kalman update of all quotes at once, linearised at `at`."""
+    H, x = jacobian(at, vols), joint.x.ravel()
+    innovation = vols.vol - svi.vol(at, TAU, vols.place, vols.k) - H @ (x - at.ravel())
+    K = joint.P @ H.T @ np.linalg.inv(H @ joint.P @ H.T + np.diag(R))
+    return (x + K @ innovation).reshape(-1, DIM), joint.P - K @ H @ joint.P
+
+
+def weights(joint, vols, m):
+    H = jacobian(joint.x, vols)
+    innovation = vols.vol - svi.vol(joint.x, TAU, vols.place, vols.k)
+    return student_weight(innovation, np.einsum("ni,ij,nj->n", H, joint.P, H) + vols.R, m)
+
+
+def dense_nis(joint, vols, i):
+    """e' (J P J' + R)^-1 e of slice i's prior innovations."""
+    mine = vols.place == i
+    H = jacobian(joint.x, vols)[mine]
+    e = (vols.vol - svi.vol(joint.x, TAU, vols.place, vols.k))[mine]
+    return e @ np.linalg.solve(H @ joint.P @ H.T + np.diag(vols.R[mine]), e)
+
+
+def close(got, expected, P, sds):
+    """Whether two means are within `sds` posterior standard deviations of each other in every coordinate."""
+    return (np.abs(got - expected) <= sds * np.sqrt(np.diag(P)).reshape(-1, DIM)).all()
+
+
+@given(seeds, st.sampled_from([[0], [1, 2], [0, 1, 2]]))
+def test_one_linearisation_is_the_textbooks_update_of_all_quotes_at_once(seed, places):
+    joint, m = prior(0.3), Measurement(passes=0)
+    vols, _ = quotes(np.random.default_rng(seed), joint, places)
+    weight = weights(joint, vols, m)
+    x, P = textbook(joint, vols, vols.R / weight, joint.x)
+    got, outcome = estimate.update(joint, TAU, vols, m)
+    np.testing.assert_allclose(outcome.weight, weight, rtol=1e-4)
+    assert close(got.x, np.clip(x, estimate.LOWEST, estimate.HIGHEST), P, 1e-3)
+    np.testing.assert_allclose(got.P, P, rtol=1e-3, atol=1e-3 * np.diag(P).min())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_update_is_taken_where_the_iteration_has_led(seed):
+    """The truth is 25 % above the prior: one pass (Bell and Cathey 1993) leads there, where all quotes are taken."""
+    joint, m, rng = prior(), Measurement(passes=1, student_nu=1e9), np.random.default_rng(seed)
+    above = joint._replace(x=joint.x + np.array([0.25, 0, 0, 0, 0]))
+    vols, _ = quotes(rng, above, [0, 1, 2])
+    at = joint.x.copy()
+    for i in range(3):
+        own, mine = slice(DIM * i, DIM * (i + 1)), vols.place == i
+        P = np.zeros_like(joint.P)
+        P[own, own] = joint.P[own, own]
+        first, _ = textbook(joint._replace(P=P), take(vols, mine), vols.R[mine], joint.x)
+        at[i] += np.clip(first[i] - at[i], -estimate.LONGEST_STEP, estimate.LONGEST_STEP)
+    x, P = textbook(joint, vols, vols.R, at)
+    got, _ = estimate.update(joint, TAU, vols, m)
+    assert close(got.x, x, P, 1e-3)
+    np.testing.assert_allclose(got.P, P, rtol=1e-3, atol=1e-3 * np.diag(P).min())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_mean_is_the_maximum_of_the_posterior(seed):
+    """scipy on the same objective: prior and weighted quotes of one slice. Within a tenth of a standard deviation."""
+    joint = prior()
+    vols, _ = quotes(np.random.default_rng(seed), joint, [1], each=12)
+    R = vols.R / weights(joint, vols, M)
+    root = np.linalg.cholesky(np.linalg.inv(joint.P)).T
+
+    def residuals(flat):
+        model = svi.vol(flat.reshape(-1, DIM), TAU, vols.place, vols.k)
+        return np.concatenate((root @ (flat - joint.x.ravel()), (vols.vol - model) / np.sqrt(R)))
+
+    best = least_squares(residuals, joint.x.ravel(), xtol=1e-12, ftol=1e-12, gtol=1e-12).x.reshape(-1, DIM)
+    got, _ = estimate.update(joint, TAU, vols, M)
+    assert close(got.x, best, got.P, 0.1)
+
+
+@given(seeds)
+def test_the_order_of_the_quotes_of_a_slice_does_not_matter(seed):
+    joint, rng = prior(), np.random.default_rng(seed)
+    vols, _ = quotes(rng, joint, [0, 2])
+    shuffled = rng.permutation(len(vols.place))
+    order = shuffled[np.argsort(vols.place[shuffled], kind="stable")]
+    got, outcome = estimate.update(joint, TAU, vols, M)
+    again, other = estimate.update(joint, TAU, take(vols, order), M)
+    np.testing.assert_allclose(again.x, got.x, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(again.P, got.P, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(other.nis, outcome.nis, rtol=1e-7)
+    np.testing.assert_allclose(other.weight, outcome.weight[order], rtol=1e-7)
+
+
+@given(seeds)
+def test_a_batch_is_its_quotes_one_by_one_where_the_model_is_linear(seed):
+    """A prior 10,000 times tighter makes vol linear in the state; equal within a hundredth of a standard deviation."""
+    joint, rng = prior(1e-4), np.random.default_rng(seed)
+    vols, _ = quotes(rng, joint, [0, 1, 2], noise=4e-7, each=4)
+    together, outcome = estimate.update(joint, TAU, vols, GAUSSIAN)
+    one_by_one = joint
+    for n in rng.permutation(len(vols.place)):
+        one_by_one, _ = estimate.update(one_by_one, TAU, take(vols, [n]), GAUSSIAN)
+    np.testing.assert_allclose(outcome.weight, 1.0, atol=1e-6)
+    assert close(one_by_one.x, together.x, together.P, 0.01)
+    np.testing.assert_allclose(np.diag(one_by_one.P), np.diag(together.P), rtol=0.01)
+
+
+@given(seeds)
+def test_nis_is_that_of_all_innovations_not_down_weighted(seed):
+    joint, rng = prior(), np.random.default_rng(seed)
+    vols, _ = quotes(rng, joint, [0, 2])
+    vols.vol[3] += 1.0
+    _, outcome = estimate.update(joint, TAU, vols, M)
+    assert outcome.weight.min() < 0.5
+    assert outcome.touched.tolist() == [0, 2] and outcome.nis_dof.tolist() == [9, 9]
+    np.testing.assert_allclose(outcome.nis, [dense_nis(joint, vols, i) for i in (0, 2)], rtol=1e-5)
+    np.testing.assert_allclose(outcome.innovation, vols.vol - svi.vol(joint.x, TAU, vols.place, vols.k), atol=1e-14)
+
+
+def test_nis_is_one_a_degree_of_freedom_where_the_model_is_true():
+    """200 batches of 30 vols drawn from the filter's own law: a chi square, within three of its standard deviations."""
+    joint, rng = prior(0.01), np.random.default_rng(7)
+    nis, dof = 0.0, 0
+    for _ in range(200):
+        vols, _ = quotes(rng, joint, [0, 1, 2], noise=1e-4, each=10)
+        outcome = estimate.update(joint, TAU, vols, GAUSSIAN)[1]
+        nis, dof = nis + outcome.nis.sum(), dof + outcome.nis_dof.sum()
+    assert dof == 6000
+    # slices are correlated, so their sums vary together: at most threefold the variance of independent ones
+    assert abs(nis / dof - 1) < 3 * np.sqrt(2 / dof) * np.sqrt(3)
+
+
+def test_the_posterior_is_as_uncertain_as_it_says():
+    """Truths drawn from the prior, 500 times: posterior errors over posterior deviations have variance one."""
+    joint, rng = prior(0.1), np.random.default_rng(11)
+    scores = []
+    for _ in range(500):
+        vols, truth = quotes(rng, joint, [0, 2], noise=1e-3)
+        got, _ = estimate.update(joint, TAU, vols, GAUSSIAN)
+        scores.append(((truth - got.x) / np.sqrt(np.diag(got.P)).reshape(-1, DIM)).ravel())
+    variance = np.var(scores, axis=0)
+    # the standard error of a variance from 500 draws is sqrt(2 / 500)
+    assert np.abs(variance - 1).max() < 4 * np.sqrt(2 / 500)
+
+
+@pytest.mark.parametrize(("wild", "sds"), [(-0.5, 0.15), (0.3, 0.25), (1.0, 0.08), (3.0, 0.03)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wild_quote_is_all_but_ignored_and_the_wilder_the_more(wild, sds, seed):
+    """Held against the posterior that never saw it, in its standard deviations; the prior is a settled filter's."""
+    joint, rng, n = prior(0.05), np.random.default_rng(seed), 5
+    vols, _ = quotes(rng, joint, [1], each=12)
+    without, _ = estimate.update(joint, TAU, take(vols, np.arange(12) != n), M)
+    vols.vol[n] += wild
+    moved, outcome = estimate.update(joint, TAU, vols, M)
+    gullible, _ = estimate.update(joint, TAU, vols, GAUSSIAN)
+    assert outcome.weight[n] == outcome.weight.min() < 0.01
+    assert close(moved.x, without.x, without.P, sds)
+    assert not close(gullible.x, without.x, without.P, 2.0)
+
+
+def test_a_quoted_expiry_moves_the_unquoted_ones_with_it():
+    """Independent slices become coupled by the first prediction; a higher vol on one then lifts the others, the nearer
+    in log tenor the more."""
+    independent = Joint(CENTRE, np.diag(np.tile((0.01 * SD) ** 2, 3)), EXPIRY_US)
+    k = np.linspace(-0.1, 0.1, 9)
+    place = np.full(9, 1, dtype=np.intp)
+    vols = Vols(place, k, svi.vol(CENTRE, TAU, place, k) * 1.02, np.full(9, 0.002**2))
+    before, _ = estimate.update(independent, TAU, vols, M)
+    np.testing.assert_array_equal(before.x[[0, 2]], CENTRE[[0, 2]])
+
+    predicted = predict(independent, NOW - 3_600_000_000, NOW, 1.0, Dynamics())
+    after, _ = estimate.update(predicted, TAU, vols, M)
+    lift = (after.x - predicted.x)[:, LEVEL]
+    assert lift[1] > 0.015
+    assert lift[0] > 0 and 0 < lift[2] < lift[1]
+    assert (np.diag(after.P) <= np.diag(predicted.P) * (1 + 1e-9)).all()
+    gain = predicted.P[LEVEL::DIM, LEVEL::DIM][:, 1] / predicted.P[DIM + LEVEL, DIM + LEVEL]
+    np.testing.assert_allclose(lift / lift[1], gain, rtol=0.05)
+
+
+@given(seeds, st.lists(st.floats(0.01, 10.0), min_size=1, max_size=12), st.floats(1e-4, 0.5))
+@settings(deadline=None)
+def test_whatever_the_vols_the_posterior_is_finite_positive_definite_and_bounded(seed, vol, noise):
+    joint, rng = prior(2.0), np.random.default_rng(seed)
+    place = np.sort(rng.integers(0, 3, len(vol)))
+    vols = Vols(place, rng.uniform(-1, 1, len(vol)), np.array(vol), np.full(len(vol), noise**2))
+    for _ in range(3):
+        joint, outcome = estimate.update(joint, TAU, vols, M)
+        assert ((joint.x >= estimate.LOWEST) & (joint.x <= estimate.HIGHEST)).all()
+        assert np.linalg.eigvalsh(joint.P).min() > 0
+        assert np.isfinite(outcome.nis).all() and (outcome.nis >= -1e-9).all()
+        assert ((outcome.weight > 0) & (outcome.weight <= 1)).all()
