@@ -147,7 +147,7 @@ class Publisher:
             return
         self._closed = True
         self._audience.settle()
-        self._server.close(reason="kvd is shutting down")
+        self._server.close()
         try:
             async with asyncio.timeout(CLOSE_S * 1.5):
                 await self._server.wait_closed()
