@@ -3,8 +3,8 @@
 A maker sees the true vol through noise, keeps a leaning of its own for a minute or so, quotes a spread that widens in
 the wings and rounds outward to the tick. Now and then it falls asleep with its prices standing, and rarely it mistypes.
 The noise of a mid around the truth is ``sqrt(LEAN**2 + FRESH**2)`` = 0.28 of the half-spread, as on real tapes, and
-`NOISE_FLOOR`, independent. Half of it stays for a minute: a filter that takes a maker's quotes to be independent of each
-other promises several times more than it keeps.
+`NOISE_FLOOR`, independent. Half of it stays for a minute: a filter that takes a maker's quotes to be independent of
+each other promises several times more than it keeps.
 """
 
 from typing import NamedTuple
