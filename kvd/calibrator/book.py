@@ -91,7 +91,8 @@ class Book:
         for expiry_us in np.setdiff1d(admitted.expiry_us, self._joint.expiry_us).tolist():
             self._joint = joint.admit(self._joint, expiry_us, self._now_us, d)
             self._rungs[expiry_us] = Rung(self._now_us)
-        vols = Vols(np.searchsorted(self._joint.expiry_us, admitted.expiry_us), admitted.k, admitted.vol, admitted.R)
+        place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
+        vols = Vols(place, admitted.k, admitted.vol, admitted.R, admitted.repetition)
         tau = year_fraction(self._now_us, self._joint.expiry_us)
         try:
             self._joint, outcome = estimate.update(self._joint, tau, vols, self._settings.measurement)

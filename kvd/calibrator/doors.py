@@ -19,15 +19,13 @@ SETTLEMENT_US = 30 * 60 * 1_000_000  # the last half hour, in which the settleme
 
 
 class Admitted(NamedTuple):
-    """What passed, sorted by expiry, each (N,): board row, expiry, log-moneyness, mid vol, variance R, and why
-    others did not.
-    """
+    """What passed, sorted by expiry, each (N,) (see `kvd.core.estimate.Vols`), and why others did not."""
 
-    row: Index
     expiry_us: NDArray[np.int64]
     k: Floats
     vol: Floats
     R: Floats
+    repetition: Floats
     refused: dict[str, int]
 
 
@@ -69,6 +67,7 @@ def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[
             refused[reason] = count
             passed &= ~hit
 
+    repetition = measurement.repetition((exchange_us - board.exchange_us[row]) / 1e6, m)
     current = ~reasons["out_of_order"]
     _post(board, row[current], [column[current] for column in (k, bid, ask, bid_vol, ask_vol)], exchange_us[current])
     board.counted[row[current]] = passed[current]
@@ -77,7 +76,7 @@ def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[
     chosen = chosen[np.argsort(expiry_us[chosen], kind="stable")]
     tick_vol = board.tick[row] * unit / np.maximum(black.vega(forward, strike, tau, mid), 1e-12)
     R = measurement.variance(half, tick_vol, m)
-    return Admitted(row[chosen], expiry_us[chosen], k[chosen], mid[chosen], R[chosen], refused)
+    return Admitted(expiry_us[chosen], k[chosen], mid[chosen], R[chosen], repetition[chosen], refused)
 
 
 def _post(board: Board, row: Index, columns: list[Floats], exchange_us: NDArray[np.int64]) -> None:

@@ -38,12 +38,16 @@ HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
 
 
 class Vols(NamedTuple):
-    """Measured vols: slice index, log-moneyness, mid vol and its variance R, each (N,), sorted by slice."""
+    """Measured vols, each (N,), sorted by slice: slice index, log-moneyness, mid vol and its variance R.
+
+    ``repetition`` >= 1 multiplies R where a quote mostly repeats its instrument's last one (`measurement.repetition`).
+    """
 
     place: Index
     k: Floats
     vol: Floats
     R: Floats
+    repetition: Floats | float = 1.0
 
 
 class Outcome(NamedTuple):
@@ -77,8 +81,9 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
 
     state_variance = np.einsum("ni,nij,nj->n", J, P0[local], J)
     weight = student_weight(innovation, state_variance + vols.R, m)
-    if weight.min() < 1:
-        precision = weight * precision
+    trust = weight / vols.repetition
+    if trust.min() < 1:
+        precision = trust * precision
         L, b = _information(J, innovation, precision, first)
         step = _solve(P0, L, b)
     x = x0
