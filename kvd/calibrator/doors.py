@@ -31,7 +31,7 @@ class Admitted(NamedTuple):
 
 def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[np.bool_], m: Measurement) -> Admitted:
     """Post the newest quotes on `board` and return those the filter may see; `withheld` (N,) marks held-out
-    instruments.
+    instruments, which are not posted either.
 
     The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided,
     crossed, no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
@@ -68,7 +68,7 @@ def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[
             passed &= ~hit
 
     repetition = measurement.repetition((exchange_us - board.exchange_us[row]) / 1e6, m)
-    current = ~reasons["out_of_order"]
+    current = ~(reasons["out_of_order"] | withheld)  # parity reads the board: a held-out price must not be on it
     _post(board, row[current], [column[current] for column in (k, bid, ask, bid_vol, ask_vol)], exchange_us[current])
     board.counted[row[current]] = passed[current]
 
