@@ -4,7 +4,6 @@ The same weir stands at both banks: `Inbox` in front of the calibrator cuts the 
 arrival time; `Latest` in front of every subscriber lets a slow one skip to the newest of each smile.
 """
 
-import asyncio
 from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
@@ -19,7 +18,6 @@ class Latest(Generic[K, V]):
 
     def __init__(self) -> None:
         self._slots: dict[K, V] = {}
-        self._filled = asyncio.Event()
         self.overwrites = 0
 
     def __len__(self) -> int:
@@ -30,17 +28,11 @@ class Latest(Generic[K, V]):
         overwritten = self._slots.pop(key, None) is not None
         self.overwrites += overwritten
         self._slots[key] = value
-        self._filled.set()
         return overwritten
-
-    async def wait(self) -> None:
-        """Wait until at least one slot is filled."""
-        await self._filled.wait()
 
     def take(self) -> dict[K, V]:
         """Everything unread, oldest write first; empties the slots. May be empty."""
         taken, self._slots = self._slots, {}
-        self._filled.clear()
         return taken
 
 

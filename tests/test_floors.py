@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str] | str] = {
 
 # Library -> the rooms that may import it. An empty set: nobody.
 LIBRARIES: dict[str, set[str]] = {
-    "asyncio": {"latest", "feeds", "sinks", "client", "app", "cli", "bench"},
+    "asyncio": {"feeds", "sinks", "client", "app", "cli", "bench"},
     "filterpy": {"core.kalman"},
     "lbriv": {"core"},
     "logging": {"logs", "feeds", "sinks"},

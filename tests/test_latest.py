@@ -1,6 +1,3 @@
-import asyncio
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,20 +121,3 @@ def test_latest_keeps_the_newest_in_the_order_of_writing(writes):
     assert [*taken] == sorted(taken, key=lambda key: max(i for i, (k, _) in enumerate(writes) if k == key))
     assert latest.overwrites == sum(overwritten) == len(writes) - len(dict(writes))
     assert latest.take() == {}
-
-
-def test_waiting_ends_when_something_is_there_and_only_then():
-    async def run():
-        latest: Latest[str, int] = Latest()
-        waiting = asyncio.ensure_future(latest.wait())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        latest.put("A", 1)
-        async with asyncio.timeout(1):
-            await waiting
-        assert latest.take() == {"A": 1}
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0):
-                await latest.wait()
-
-    asyncio.run(run())
