@@ -23,7 +23,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import State
 
-from kvd.config import ConfigError, Publish, is_loopback
+from kvd.config import ConfigError, Publish
 from kvd.sinks.audience import Audience, Session
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
 from kvd.sinks.pages import Call, Page, Sources, answer, refusal
@@ -56,21 +56,12 @@ class Statistics(NamedTuple):
     errors: dict[str, int]
 
 
-def check_exposure(settings: Publish) -> None:
-    """Raise ConfigError where the port would be open to a network without a token and nobody asked for that."""
-    if not (is_loopback(settings.host) or settings.token or settings.allow_open):
-        raise ConfigError(
-            f"publish.host {settings.host!r} is open to the network without a token: set KVD_PUBLISH_TOKEN (or "
-            "KVD_PUBLISH_TOKEN_FILE), or publish.allow_open = true to let everyone read, or publish.host to 127.0.0.1"
-        )
-
-
 class Publisher:
     """Serves the stream and the pages while its ``async with`` block runs.
 
     A failure in here cancels that block and leaves it as an ExceptionGroup, as from a TaskGroup.
     `ready` names what is missing with a sentence each; `now_us` is the wall clock, for heartbeats alone.
-    Raises ConfigError if the port cannot be had or must not be opened (`check_exposure`).
+    Raises ConfigError if the port cannot be had; whether it may be opened to a network, `kvd.config.load` has asked.
     """
 
     def __init__(
@@ -81,7 +72,6 @@ class Publisher:
         render_metrics: Callable[[], bytes],
         now_us: Callable[[], int],
     ) -> None:
-        check_exposure(settings)
         self._settings = settings
         self._encoder = encoder
         self._sources = Sources(encoder, ready, render_metrics)

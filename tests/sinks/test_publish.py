@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from kvd.config import ConfigError, Publish
-from kvd.sinks.publish import Publisher, check_exposure
+from kvd.sinks.publish import Publisher
 from kvd.wire import Encoder, decode
 
 EXPIRIES = tuple(CHRISTMAS + day * DAY for day in range(12))
@@ -476,16 +476,3 @@ def test_an_update_that_must_not_be_published_is_the_callers_error():
             assert got["seq"] == 1
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "kvd.example"])
-def test_an_open_port_needs_a_token_or_a_word(host):
-    with pytest.raises(ConfigError, match=r"KVD_PUBLISH_TOKEN.*allow_open"):
-        check_exposure(Publish(host=host))
-    check_exposure(Publish(host=host, token="t"))
-    check_exposure(Publish(host=host, allow_open=True))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
-def test_loopback_is_open(host):
-    check_exposure(Publish(host=host))
