@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.uri import parse_uri
 
-from kvd.config import Feed
+from kvd.config import ConfigError, Feed
 from kvd.feeds.clock import ArrivalClock
 from kvd.feeds.pace import Pacer, backoff_s
 from kvd.quotes import BadFrame, Event, ForwardQuote, Gap
@@ -28,7 +28,10 @@ log = structlog.get_logger()
 
 
 class FeedStatistics(NamedTuple):
-    """What the feed has done so far. ``last_data_age_s`` is None before the first data."""
+    """What the feed has done so far. ``last_data_age_s`` is None before the first data.
+
+    ``connected`` speaks of the socket; ``flowing`` of the data: the canary has spoken and no outage has begun since.
+    """
 
     frames: int
     bytes: int
@@ -37,6 +40,7 @@ class FeedStatistics(NamedTuple):
     gaps: int
     reconnects: int
     connected: bool
+    flowing: bool
     last_data_age_s: float | None
     channels_wanted: int
     channels_acked: int
@@ -56,7 +60,7 @@ class LiveFeed:
 
     An outage begins when the connection is lost or the canary falls silent, and ends when the canary speaks again: that
     is one `Gap`, and one log line at either end, however many attempts it takes. Who cuts the stream by arrival time
-    must read the same `clock`.
+    must read the same `clock`. Raises ConfigError if the venue's address is none.
     """
 
     def __init__(
@@ -69,7 +73,13 @@ class LiveFeed:
         record_gap: Callable[[], object] | None = None,
         clock: ArrivalClock | None = None,
     ) -> None:
-        parse_uri(venue_settings.url)  # a bad address would otherwise be retried for ever
+        try:
+            parse_uri(venue_settings.url)  # a bad address would otherwise be retried for ever
+        except (WebSocketException, ValueError) as error:
+            raise ConfigError(
+                f"{venue.NAME}.url = {venue_settings.url!r} is not an address to connect to "
+                f"({getattr(error, 'msg', error)}); write it as wss://host/path"
+            ) from None
         self._venue = venue
         self._venue_settings = venue_settings
         self._settings = settings
@@ -100,6 +110,7 @@ class LiveFeed:
             gaps=self._gaps,
             reconnects=max(0, self._attempts - 1),
             connected=self._connected,
+            flowing=self._flowing,
             last_data_age_s=None if self._heard_at_s is None else time.monotonic() - self._heard_at_s,
             channels_wanted=self._session.channels_wanted,
             channels_acked=self._session.channels_acked,

@@ -12,9 +12,9 @@ import deribit_wire as wire
 import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.server import Request, Response, Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidURI
+from websockets.exceptions import ConnectionClosed
 
-from kvd.config import Deribit, Feed
+from kvd.config import ConfigError, Deribit, Feed
 from kvd.feeds.live import LiveFeed
 from kvd.feeds.replay import replay
 from kvd.feeds.simulate import Exchange, Limits
@@ -128,7 +128,7 @@ def test_it_subscribes_and_passes_on_what_it_reads():
             stamps = [event.receive_us for event in heard.events if not isinstance(event, Gap)]
             assert stamps == sorted(stamps)
             assert seen.channels_wanted == 5  # index, platform, two states and a ticker
-            assert seen.connected and seen.frames > 10 and seen.bytes > 1000
+            assert seen.connected and seen.flowing and seen.frames > 10 and seen.bytes > 1000
             assert (seen.gaps, seen.reconnects, seen.bad_frames) == (0, 0, 0)
             assert seen.last_data_age_s is not None and seen.last_data_age_s < SETTINGS.stale_after_s
         assert not feed.statistics().connected
@@ -238,7 +238,7 @@ def test_a_dead_canary_is_an_outage_although_tickers_flow():
                     canary.clear()
                     reconnects = feed.statistics().reconnects
                     await heard.until(lambda before=reconnects: feed.statistics().reconnects >= before + 2)
-                    assert len(heard.gaps) == outage
+                    assert len(heard.gaps) == outage and not feed.statistics().flowing
                     canary.set()
         assert [entry["event"] for entry in logs][:4] == ["feed.connected", "feed.stale"] * 2
 
@@ -355,6 +355,7 @@ def test_an_error_of_ours_is_not_retried():
     run(scenario)
 
 
-def test_an_address_that_is_none_is_refused_at_once():
-    with pytest.raises(InvalidURI):
-        LiveFeed(deribit, Deribit(url="www.example.org"), SETTINGS, print)
+@pytest.mark.parametrize("url", ["www.example.org", "ws://", "ws://example.org:99999/x", "wss://[::1"])
+def test_an_address_that_is_none_is_refused_at_once(url):
+    with pytest.raises(ConfigError, match=r"deribit\.url = .* is not an address"):
+        LiveFeed(deribit, Deribit(url=url), SETTINGS, print)
