@@ -147,7 +147,7 @@ def test_the_order_of_the_quotes_of_a_slice_does_not_matter(seed):
 def test_a_batch_is_its_quotes_one_by_one_where_the_model_is_linear(seed):
     """A prior 10,000 times tighter makes vol linear in the state; equal within a hundredth of a standard deviation."""
     joint, rng = prior(1e-4), np.random.default_rng(seed)
-    vols, _ = quotes(rng, joint, [0, 1, 2], noise=4e-7, each=4)
+    vols, _ = quotes(rng, joint, [0, 1, 2], noise=4e-6, each=4)
     together, outcome = estimate.update(joint, TAU, vols, GAUSSIAN)
     one_by_one = joint
     for n in rng.permutation(len(vols.place)):
@@ -155,6 +155,20 @@ def test_a_batch_is_its_quotes_one_by_one_where_the_model_is_linear(seed):
     np.testing.assert_allclose(outcome.weight, 1.0, atol=1e-6)
     assert close(one_by_one.x, together.x, together.P, 0.01)
     np.testing.assert_allclose(np.diag(one_by_one.P), np.diag(together.P), rtol=0.01)
+
+
+@given(seeds)
+def test_a_repeated_quote_counts_for_less_but_its_innovation_in_full(seed):
+    joint, rng = prior(0.3), np.random.default_rng(seed)
+    vols, _ = quotes(rng, joint, [0, 2])
+    repetition = np.exp(rng.uniform(0, 3, len(vols.place)))
+    m = Measurement(passes=0, student_nu=1e9)
+    got, outcome = estimate.update(joint, TAU, vols._replace(repetition=repetition), m)
+    expected, _ = estimate.update(joint, TAU, vols._replace(R=vols.R * repetition), m)
+    _, plain = estimate.update(joint, TAU, vols, m)
+    assert close(got.x, expected.x, expected.P, 1e-3)
+    np.testing.assert_allclose(got.P, expected.P, rtol=1e-3, atol=1e-3 * np.diag(got.P).min())
+    np.testing.assert_array_equal(outcome.nis, plain.nis)
 
 
 @given(seeds)

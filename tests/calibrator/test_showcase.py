@@ -1,0 +1,115 @@
+"""Which smiles a batch publishes: quoted, moved, or on another rung; and what is held."""
+
+import numpy as np
+import pytest
+from option_chain import DAY, NOW, SECOND, F, instrument, quote
+
+from kvd.calibrator.board import Board
+from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.ladder import Rung
+from kvd.calibrator.showcase import MOVED_SDS, Clock, Showcase
+from kvd.config import Calibrator
+from kvd.core import svi
+from kvd.core.estimate import Outcome
+from kvd.core.joint import Joint
+from kvd.core.svi import DIM
+
+NEAR, FAR = NOW + 10 * DAY, NOW + 40 * DAY
+X = np.array([[-0.5, -0.12, -1.3, 0.3, 0.2], [-0.55, -0.1, -1.2, 0.2, 0.1]])
+SD = 0.02
+TAU = np.array([10 / 365])
+# Vogt's smile, lowered until its variance is negative somewhere, at this tenor
+SUNK = svi.from_raw(np.array([[-0.053, 0.1331, 0.3060, 0.3586, 0.4153]]) * TAU ** [1, 0.5, 0, 0.5, 0.5], TAU)
+
+
+class Stage:
+    """A showcase with two expiries, each quoted once."""
+
+    def __init__(self):
+        self.showcase = Showcase("deribit", "BTC", Calibrator())
+        self.forwards, self.board = Forwards(), Board()
+        self.forwards.hear([quote(instrument(e, F)) for e in (NEAR, FAR)], [])
+        self.rungs = {e: Rung(NOW) for e in (NEAR, FAR)}
+        for rung in self.rungs.values():
+            rung.applied(NOW)
+
+    def show(self, x=X, touched=(), at_us=NOW):
+        outcome = Outcome(np.array(touched, dtype=np.intp), np.full(len(touched), 2.5),
+                          np.full(len(touched), 3), np.zeros(0), np.zeros(0))  # fmt: skip
+        joint = Joint(x, SD**2 * np.eye(2 * DIM), np.array([NEAR, FAR]))
+        evidence = self.board, self.forwards, outcome if len(touched) else None
+        return self.showcase.show(Clock(at_us + 5, at_us, at_us + 1), joint, self.rungs, evidence)
+
+
+def expiries(shown):
+    return [smile.expiry_us for smile in shown]
+
+
+def test_everything_is_shown_once_and_then_what_was_quoted():
+    stage = Stage()
+    assert expiries(stage.show()) == [NEAR, FAR]
+    assert expiries(stage.show()) == []
+    (smile,) = stage.show(touched=[1], at_us=NOW + SECOND)
+    assert (smile.expiry_us, smile.nis, smile.nis_dof) == (FAR, 2.5, 3)
+    assert (smile.publish_us, smile.receive_us, smile.exchange_us) == (NOW + SECOND + 5, NOW + SECOND + 1, NOW)
+    assert (smile.venue, smile.underlying) == ("deribit", "BTC")
+
+
+@pytest.mark.parametrize("coordinate", range(DIM))
+def test_a_neighbour_is_shown_when_it_moved_by_a_part_of_its_deviation(coordinate):
+    stage = Stage()
+    stage.show()
+    moved = X.copy()
+    moved[0, coordinate] += 0.99 * MOVED_SDS * SD
+    assert expiries(stage.show(moved)) == []
+    moved[0, coordinate] += 0.02 * MOVED_SDS * SD
+    assert expiries(stage.show(moved)) == [NEAR]
+    assert expiries(stage.show(moved)) == []
+
+
+def test_a_change_of_rung_is_shown_once():
+    stage = Stage()
+    assert {s.state for s in stage.show()} == {"live"}
+    stage.rungs[FAR].gap_reason = "closed"
+    (smile,) = stage.show(at_us=NOW + SECOND)
+    assert (smile.expiry_us, smile.state, smile.reason, smile.since_us) == (FAR, "widened", "closed", NOW + SECOND)
+    assert stage.show(at_us=NOW + 2 * SECOND) == ()
+    later = stage.show(at_us=NOW + 300 * SECOND)
+    assert [(s.state, s.reason) for s in later] == [("predicted", "no_quotes")] * 2
+
+
+def test_an_expiry_without_a_forward_waits():
+    stage = Stage()
+    stage.forwards.forget(NEAR)
+    assert expiries(stage.show()) == [FAR]
+    stage.forwards.hear([quote(instrument(NEAR, F))], [])
+    assert expiries(stage.show()) == [NEAR]
+
+
+def test_what_may_not_be_published_is_held_with_the_last_good_smile():
+    stage = Stage()
+    good, _ = stage.show()
+    sunk = np.concatenate((SUNK, X[1:]))
+    (held,) = stage.show(sunk, touched=[0], at_us=NOW + SECOND)
+    assert (held.state, held.reason, held.since_us) == ("held", "variance_not_positive", NOW + SECOND)
+    assert held.publish_us == NOW + SECOND + 5
+    assert (held.parameters, held.raw, held.tau) == (good.parameters, good.raw, good.tau)
+    assert stage.show(sunk, at_us=NOW + 2 * SECOND) == ()
+    (again,) = stage.show(sunk, touched=[0], at_us=NOW + 3 * SECOND)
+    assert (again.state, again.since_us) == ("held", NOW + SECOND)
+    (well,) = stage.show(touched=[0], at_us=NOW + 4 * SECOND)
+    assert (well.state, well.reason, well.since_us) == ("live", "", NOW + 4 * SECOND)
+
+
+def test_a_smile_that_never_was_good_is_not_shown():
+    stage = Stage()
+    sunk = np.concatenate((SUNK, X[1:]))
+    assert expiries(stage.show(sunk, touched=[0, 1])) == [FAR]
+    assert stage.rungs[NEAR].state == "held"
+
+
+def test_a_forgotten_expiry_starts_anew():
+    stage = Stage()
+    stage.show()
+    stage.showcase.forget(NEAR)
+    assert expiries(stage.show()) == [NEAR]
