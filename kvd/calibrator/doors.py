@@ -67,7 +67,7 @@ def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[
             refused[reason] = count
             passed &= ~hit
 
-    repetition = measurement.repetition((exchange_us - board.exchange_us[row]) / 1e6, m)
+    since_s = (exchange_us - board.exchange_us[row]) / 1e6
     current = ~(reasons["out_of_order"] | withheld)  # parity reads the board: a held-out price must not be on it
     _post(board, row[current], [column[current] for column in (k, bid, ask, bid_vol, ask_vol)], exchange_us[current])
     board.counted[row[current]] = passed[current]
@@ -75,7 +75,7 @@ def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[
     chosen = np.flatnonzero(passed)
     chosen = chosen[np.argsort(expiry_us[chosen], kind="stable")]
     tick_vol = board.tick[row] * unit / np.maximum(black.vega(forward, strike, tau, mid), 1e-12)
-    R = measurement.variance(half, tick_vol, m)
+    R, repetition = measurement.variance(half, tick_vol, since_s, m)
     return Admitted(expiry_us[chosen], k[chosen], mid[chosen], R[chosen], repetition[chosen], refused)
 
 

@@ -2,17 +2,22 @@
 
 A two-sided quote measures the smile at its mid vol with variance
 
-    R = (half_spread_factor * half)**2 + floor**2 + (tick / vega)**2 / 24
+    R = (half_spread_factor (half - tick/(2 vega))+)**2 + floor_vol**2 + (tick/vega)**2 / 24
 
-half being half the bid-ask spread in vol and tick the price step. A maker who leans stays leaning for a while: of that
-variance the part `persistent_share` is an AR(1) error of the instrument with time constant `persistence_s`, so that
-a quote which follows the instrument's last one after dt tells less that is new, however often it is repeated:
+half being half the bid-ask spread in vol and tick the price step: rounding bid and ask outward adds half a tick to the
+half-spread on average, and 1/24 of a squared tick to the variance of the mid.
 
-    R_new = R (1 - a + a / (1 - rho**2)),   a = persistent_share,   rho = exp(-dt / persistence_s)
+A maker who leans stays leaning for a while. Of the first term the part `persistent_share` is an AR(1) error of the
+instrument with time constant `persistence_s`; a quote that follows the instrument's last one after dt is less news,
+however often it is repeated, and enters the filter with that term times
 
-Robustness is a Student-t likelihood (degrees of
-freedom nu) written as an inflation of R (Lange, Little & Taylor 1989): with S the innovation variance, a t-scale of
-S (nu - 2)/nu and innovation e,
+    1 - a + a (1 + rho)/(1 - rho),   a = persistent_share,   rho = exp(-dt / persistence_s)
+
+which is the information that an AR(1) observation adds about a constant: its increment y_t - rho y_(t-1) has mean
+(1 - rho) times the constant and variance (1 - rho**2) times that of y.
+
+Robustness is a Student-t likelihood (degrees of freedom nu) written as an inflation of R (Lange, Little & Taylor 1989):
+with S the innovation variance, a t-scale of S (nu - 2)/nu and innovation e,
 
     weight = min(1, (nu + 1) / (nu + e**2 / (S (nu - 2) / nu)) * nu / (nu - 2))
 
@@ -31,7 +36,7 @@ SHORTEST_S = 1e-3
 class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     """[measurement]: which quotes count, and how noisy they are. Vols are decimals."""
 
-    half_spread_factor: float = 0.28
+    half_spread_factor: float = 0.35
     floor_vol: float = 0.001
     persistent_share: float = 0.5
     persistence_s: float = 60.0
@@ -42,17 +47,18 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     near_money_sd: float = 0.1
 
 
-def variance(half: Floats, tick_vol: Floats, m: Measurement) -> Floats:
-    """Variance R of mid vols, (N,), from half-spreads and tick sizes expressed in vol, (N,) each."""
-    return np.asarray((m.half_spread_factor * half) ** 2 + m.floor_vol**2 + tick_vol**2 / 24)
+def variance(half: Floats, tick_vol: Floats, since_s: Floats, m: Measurement) -> tuple[Floats, Floats]:
+    """Variance R of mid vols, and the factor >= 1 by which it grows for what they merely repeat, (N,) each.
 
-
-def repetition(since_s: Floats, m: Measurement) -> Floats:
-    """Factors >= 1, (N,), by which R grows for quotes that follow their instrument's last one after `since_s`
-    seconds.
+    `half` and `tick_vol` are the half-spread and the price step in vol; `since_s` is the time since the instrument's
+    last quote.
     """
-    fresh = -np.expm1(-2 * np.maximum(since_s, SHORTEST_S) / m.persistence_s)
-    return np.asarray(1 - m.persistent_share + m.persistent_share / fresh)
+    leaning = (m.half_spread_factor * np.maximum(half - 0.5 * tick_vol, 0.0)) ** 2
+    R = leaning + m.floor_vol**2 + tick_vol**2 / 24
+    # (1 + rho)/(1 - rho) = coth(dt / (2 T))
+    echo = 1 / np.tanh(0.5 * np.maximum(since_s, SHORTEST_S) / m.persistence_s)
+    repeated = leaning * m.persistent_share * (echo - 1)
+    return np.asarray(R), np.asarray(1 + repeated / R)
 
 
 def student_weight(innovation: Floats, S: Floats, m: Measurement) -> Floats:

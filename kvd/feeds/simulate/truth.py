@@ -28,7 +28,7 @@ BASIS_SD, BASIS_DAYS = 0.004, 0.5
 
 MONTH_Y = 30.0 / 365.0
 SHORTEST_TAU_Y = 0.25 / 365.0  # below it slices wander no faster
-WANDER = np.array([0.9, 0.3, 1.5, 2.0, 2.0])  # per sqrt(year) at 30 days: ln atm vol, psi, ln kappa, both lambdas
+WANDER = np.array([0.9, 0.5, 4.0, 4.0, 4.0])  # per sqrt(year) at 30 days: ln atm vol, psi, ln kappa, both lambdas
 RETURN_DAYS = np.array([8.0, 4.0, 4.0, 1.0, 1.0])  # time constants of the pull towards the anchor
 CORRELATION_LENGTH = 2.0  # in units of ln tau
 
