@@ -83,13 +83,14 @@ def close(got, expected, P, sds):
 
 @given(seeds, st.sampled_from([[0], [1, 2], [0, 1, 2]]))
 def test_one_linearisation_is_the_textbooks_update_of_all_quotes_at_once(seed, places):
+    """Within a hundredth of a deviation: directions of which the quotes say next to nothing are left out."""
     joint, m = prior(0.3), Measurement(passes=0)
     vols, _ = quotes(np.random.default_rng(seed), joint, places)
     weight = weights(joint, vols, m)
     x, P = textbook(joint, vols, vols.R / weight, joint.x)
     got, outcome = estimate.update(joint, TAU, vols, m)
     np.testing.assert_allclose(outcome.weight, weight, rtol=1e-4)
-    assert close(got.x, np.clip(x, estimate.LOWEST, estimate.HIGHEST), P, 1e-3)
+    assert close(got.x, np.clip(x, estimate.LOWEST, estimate.HIGHEST), P, 0.01)
     np.testing.assert_allclose(got.P, P, rtol=1e-3, atol=1e-3 * np.diag(P).min())
 
 
@@ -108,7 +109,7 @@ def test_the_update_is_taken_where_the_iteration_has_led(seed):
         at[i] += np.clip(first[i] - at[i], -estimate.LONGEST_STEP, estimate.LONGEST_STEP)
     x, P = textbook(joint, vols, vols.R, at)
     got, _ = estimate.update(joint, TAU, vols, m)
-    assert close(got.x, x, P, 1e-3)
+    assert close(got.x, x, P, 0.01)
     np.testing.assert_allclose(got.P, P, rtol=1e-3, atol=1e-3 * np.diag(P).min())
 
 
@@ -166,7 +167,7 @@ def test_a_repeated_quote_counts_for_less_but_its_innovation_in_full(seed):
     got, outcome = estimate.update(joint, TAU, vols._replace(repetition=repetition), m)
     expected, _ = estimate.update(joint, TAU, vols._replace(R=vols.R * repetition), m)
     _, plain = estimate.update(joint, TAU, vols, m)
-    assert close(got.x, expected.x, expected.P, 1e-3)
+    assert close(got.x, expected.x, expected.P, 0.01)
     np.testing.assert_allclose(got.P, expected.P, rtol=1e-3, atol=1e-3 * np.diag(got.P).min())
     np.testing.assert_array_equal(outcome.nis, plain.nis)
 

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +11,38 @@ from kvd.core.measurement import Measurement, student_weight, variance
 M = Measurement(half_spread_factor=0.5, floor_vol=0.002, student_nu=4.0)
 
 
+def noise(half, tick=0.0, since_s=1e9, m=M):
+    R, repetition = variance(np.array([half]), np.array([tick]), np.array([since_s]), m)
+    return R[0], repetition[0]
+
+
 def test_noise_is_spread_floor_and_tick_added_in_squares():
-    half, tick = np.array([0.02, 0.0, 0.0]), np.array([0.0, 0.0, 0.012])
-    # the mid of a bid and an ask, each off by a uniform half tick either way: tick^2 / 12, halved
-    expected = [0.01**2 + 0.002**2, 0.002**2, 0.002**2 + 0.012**2 / 12 / 2]
-    np.testing.assert_allclose(variance(half, tick, M), expected, rtol=1e-14)
+    assert noise(0.02) == pytest.approx((0.01**2 + 0.002**2, 1.0), rel=1e-12)
+    assert noise(0.0) == pytest.approx((0.002**2, 1.0), rel=1e-12)
+    # a bid rounded down and an ask rounded up: half a tick of the half-spread is rounding, and the mid is off by the
+    # mean of two uniform errors
+    rounding = 0.012**2 / 12 / 2
+    assert noise(0.02, 0.012) == pytest.approx((0.007**2 + 0.002**2 + rounding, 1.0), rel=1e-12)
+    assert noise(0.005, 0.012) == pytest.approx((0.002**2 + rounding, 1.0), rel=1e-12)
+
+
+@given(st.floats(0.0, 0.3), st.floats(0.0, 0.05), st.floats(0.1, 1e4), st.floats(0.0, 1.0))
+def test_a_repeated_quote_tells_what_a_second_observation_of_an_ar1_error_adds(half, tick, since_s, share):
+    """By generalised least squares: 1' C^-1 1 is the information on a constant of observations with covariance C."""
+    m = Measurement(half_spread_factor=0.5, floor_vol=0.002, persistent_share=share, persistence_s=60.0)
+    leaning = (0.5 * max(half - tick / 2, 0.0)) ** 2
+    rest = 0.002**2 + tick**2 / 24
+    rho = math.exp(-since_s / 60.0)
+    added = np.linalg.inv(np.array([[1.0, rho], [rho, 1.0]])).sum() - 1.0
+    own, repetition = noise(half, tick, since_s, m)
+    assert own == pytest.approx(leaning + rest, rel=1e-9)
+    assert own * repetition == pytest.approx(leaning * (1 - share + share / added) + rest, rel=1e-6)
+    assert repetition >= 1
+
+
+def test_at_the_same_instant_the_factor_is_large_and_finite():
+    assert 100 < noise(0.02, since_s=0.0)[1] < 1e6
+    assert noise(0.02, since_s=0.0, m=Measurement(persistent_share=0.0))[1] == 1.0
 
 
 @given(st.floats(-1.0, 1.0), st.floats(1e-8, 1e-1), st.floats(2.1, 50.0))
