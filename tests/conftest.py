@@ -36,7 +36,7 @@ def market_data() -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The wheel built from this tree. Mark such a test with `xdist_group("wheel")`, so that it is built once."""
+    """The wheel built from this tree."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
     subprocess.run([*pip, "--wheel-dir", folder, ROOT], check=True)

@@ -118,7 +118,6 @@ def run(image, *arguments, **environ):
     )  # fmt: skip
 
 
-@pytest.mark.xdist_group("wheel")
 def test_the_installed_wheel_runs_as_the_images_user_in_a_clean_folder(image):
     check = run(image, "check", KVD_PUBLISH_ALLOW_OPEN="true", COLUMNS="200")
     assert check.returncode == 0, check.stderr
@@ -126,7 +125,6 @@ def test_the_installed_wheel_runs_as_the_images_user_in_a_clean_folder(image):
     assert list((image / "empty").iterdir()) == []
 
 
-@pytest.mark.xdist_group("wheel")
 def test_the_image_refuses_an_open_port_without_a_token(image):
     check = run(image, "check")
     assert check.returncode == 2
@@ -135,12 +133,10 @@ def test_the_image_refuses_an_open_port_without_a_token(image):
     assert run(image, "check", KVD_PUBLISH_TOKEN="hush").returncode == 0
 
 
-@pytest.mark.xdist_group("wheel")
 def test_the_image_is_unhealthy_where_nothing_listens(image):
     assert run(image, "healthcheck", KVD_PUBLISH_ALLOW_OPEN="true", KVD_PUBLISH_PORT="1").returncode == 1
 
 
-@pytest.mark.xdist_group("wheel")
 def test_the_lock_is_complete(image):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", image / "venv" / "bin" / "python"]
     check = subprocess.run([*pip, "check"], capture_output=True, text=True, check=False)

@@ -23,7 +23,6 @@ def is_of(requirement, module):
     return canonicalize_name(requirement.name) == canonicalize_name(module)
 
 
-@pytest.mark.xdist_group("wheel")
 def test_the_wheel_holds_the_package_its_types_and_the_reference_configuration(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -33,7 +32,6 @@ def test_the_wheel_holds_the_package_its_types_and_the_reference_configuration(w
     assert {name for name in names if not name.startswith("kvd/")} == set()
 
 
-@pytest.mark.xdist_group("wheel")
 def test_the_wheel_says_what_it_is(wheel):
     info = f"kvd-{kvd.__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
