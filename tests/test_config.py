@@ -144,6 +144,10 @@ def test_a_secret_file_must_hold_a_secret_and_be_the_only_source(tmp_path):
         ("venues = ['drbt']\n", ['venues = ["drbt"] (', 'each one of "deribit"']),
         ("venues = []\n", ["venues = [] (", "a list of at least one value"]),
         ("[deribit]\nurl = 'http://x'\n", ['deribit.url = "http://x" (', "text that matches ^wss?://."]),
+        ("[deribit]\nurl = 'wss://:443/ws'\n", ['deribit.url = "wss://:443/ws" is not an address', "wss://host/path"]),
+        ("[deribit]\nurl = 'wss://h:99999'\n", ['deribit.url = "wss://h:99999" is not an address']),
+        ("[deribit]\nurl = 'wss://[::1'\n", ['deribit.url = "wss://[::1" is not an address']),
+        ("[deribit]\nurl = 'wss://h/#f'\n", ['deribit.url = "wss://h/#f" is not an address']),
         ("[log]\nlevel = 'loud'\n", ['log.level = "loud" (', 'one of "debug", "error", "info", "warning"']),
         ("[calibrator]\nhold_out = 1\n", ["calibrator.hold_out = 1 (", "true or false"]),
         ("[publish]\nhost = '0.0.0.0'\n", ['publish.host = "0.0.0.0" is open to the network', "set KVD_PUBLISH_TOKEN"]),
@@ -243,6 +247,7 @@ def as_toml(chosen):
 @given(st.fixed_dictionaries({}, optional={name: values(kind) for name, kind in SETTABLE.items()}))
 def test_any_settings_written_as_toml_load_back_equal(tmp_path_factory, chosen):
     chosen |= {"publish.allow_open": True, "feed.reconnect_first_s": 0.25, "feed.reconnect_cap_s": 30.0}
+    chosen |= {"deribit.url": "ws://example.org:8080/ws"}
     path = tmp_path_factory.getbasetemp() / "property.toml"
     path.write_text(as_toml(chosen), "utf-8", newline="\n")
     loaded = load(path, {})

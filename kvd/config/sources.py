@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import inspect
@@ -174,7 +175,9 @@ def _checked(name: str, value: Any, where: str, *, strict: bool) -> Any:
 
 
 def _check_together(settings: Settings) -> None:
-    publish, feed = settings.publish, settings.feed
+    publish, feed, url = settings.publish, settings.feed, settings.deribit.url
+    if not _is_address(url):
+        raise ConfigError(f"deribit.url = {text(url)} is not an address to connect to; write it as wss://host/path")
     if not (publish.token or publish.allow_open or is_loopback(publish.host)):
         raise ConfigError(
             f"publish.host = {text(publish.host)} is open to the network without a token; set KVD_PUBLISH_TOKEN, "
@@ -185,6 +188,15 @@ def _check_together(settings: Settings) -> None:
             f"feed.reconnect_first_s = {feed.reconnect_first_s} is above feed.reconnect_cap_s = "
             f"{feed.reconnect_cap_s}; lower the first or raise the cap"
         )
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL names a host, perhaps a port, and no fragment."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:
+        return False
 
 
 def _is_utf8(content: str) -> bool:

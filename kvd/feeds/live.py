@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.uri import parse_uri
 
-from kvd.config import ConfigError, Feed
+from kvd.config import Feed
 from kvd.feeds.clock import ArrivalClock
 from kvd.feeds.pace import Pacer, backoff_s
 from kvd.quotes import BadFrame, Event, ForwardQuote, Gap
@@ -60,7 +60,7 @@ class LiveFeed:
 
     An outage begins when the connection is lost or the canary falls silent, and ends when the canary speaks again: that
     is one `Gap`, and one log line at either end, however many attempts it takes. Who cuts the stream by arrival time
-    must read the same `clock`. Raises ConfigError if the venue's address is none.
+    must read the same `clock`.
     """
 
     def __init__(
@@ -73,13 +73,7 @@ class LiveFeed:
         record_gap: Callable[[], object] | None = None,
         clock: ArrivalClock | None = None,
     ) -> None:
-        try:
-            parse_uri(venue_settings.url)  # a bad address would otherwise be retried for ever
-        except (WebSocketException, ValueError) as error:
-            raise ConfigError(
-                f"{venue.NAME}.url = {venue_settings.url!r} is not an address to connect to "
-                f"({getattr(error, 'msg', error)}); write it as wss://host/path"
-            ) from None
+        parse_uri(venue_settings.url)  # a bad address would otherwise be retried for ever
         self._venue = venue
         self._venue_settings = venue_settings
         self._settings = settings
