@@ -9,7 +9,7 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from kvd.cli import app  # noqa: PLC0415 numpy reads the variable when it is first imported
 
-    app()
+    app(prog_name="kvd")
 
 
 if __name__ == "__main__":

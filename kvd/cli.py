@@ -43,27 +43,24 @@ def run(
     seconds: Seconds = None,
     record: Annotated[Path | None, typer.Option(help="Also write every frame to this new tape.")] = None,
 ) -> None:
-    """Follow the configured venues and publish their surfaces. Live Deribit by default; no key is needed."""
-    from kvd import app as wiring  # noqa: PLC0415 scipy takes most of a second, which no other command should wait for
-
+    """Follow the venues and publish their smiles. Live Deribit unless configured otherwise; no key is needed."""
     with mendable():
-        settings = _load(config).settings
-        _run(wiring.run(settings, record, seconds))
+        from kvd import app as wiring  # noqa: PLC0415 scipy takes most of a second, which no other command should wait for
+
+        _run(wiring.run(_load(config).settings, record, seconds))
 
 
 @app.command()
 def demo(
     config: ConfigFile = None,
     seconds: Seconds = None,
-    seed: Annotated[int, typer.Option(help="Which synthetic market.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which synthetic market.")] = 1,
 ) -> None:
-    """Show the whole daemon at work on a synthetic exchange: no network, no configuration."""
-    from kvd import app as wiring  # noqa: PLC0415
+    """Show it all on a synthetic exchange. The whole daemon at work, without network or configuration."""
+    with mendable(), tables.live() as show:
+        from kvd import app as wiring  # noqa: PLC0415
 
-    with mendable():
-        settings = _load(config).settings
-        with tables.live(settings.publish) as show:
-            _run(wiring.demo(settings, seed, seconds, show))
+        _run(wiring.demo(_load(config).settings, seed, seconds, tables.served, show))
 
 
 @app.command()
@@ -78,23 +75,25 @@ def replay(
         bool, typer.Option("--json", help="Withhold a fifth of the instruments and print the measures of quality.")
     ] = False,
 ) -> None:
-    """Put a recorded tape through the same path as the live stream; at once, unless --speed is given."""
-    from kvd import app as wiring  # noqa: PLC0415
-
+    """Put a recorded tape through the filter. The path is that of the live stream; at once, unless --speed is given."""
     with mendable():
+        from kvd import app as wiring  # noqa: PLC0415
+
         if sum((output is not None, speed is not None, as_json)) > 1:
             raise ConfigError("--output, --speed and --json are three different replays; choose one of them")
         settings = _load(config).settings
         if speed is not None:
-            _run(wiring.serve_tape(tape, settings, speed))
+            _run(wiring.serve_tape(tape, settings, speed, tables.served))
             return
         with tables.progress(f"replaying {tape.name}") as progress:
             replayed = wiring.replay(tape, settings, output, as_json, progress)
         if as_json:
-            typer.echo(orjson.dumps(replayed.json(), option=orjson.OPT_INDENT_2).decode())
+            _print_json(replayed.json())
         else:
             tables.show(replayed.smiles)
-            tables.say(f"{replayed.statistics.frames:,} frames in {replayed.seconds:.1f} s")
+        s = replayed.statistics
+        torn = "; the last line was cut off in the middle and left out" if s.torn_lines else ""
+        tables.say(f"{s.frames:,} frames, {s.bad_frames:,} of them bad, in {replayed.seconds:.1f} s{torn}")
 
 
 @app.command()
@@ -104,10 +103,10 @@ def record(
     config: ConfigFile = None,
     seconds: Seconds = None,
 ) -> None:
-    """Record a venue's stream to a tape, without calibrating it."""
-    from kvd import app as wiring  # noqa: PLC0415
-
+    """Record a venue's stream to a tape. Nothing is calibrated."""
     with mendable():
+        from kvd import app as wiring  # noqa: PLC0415
+
         settings = _load(config).settings
         if venue not in wiring.VENUES:
             raise ConfigError(f"there is no venue {venue!r}; --venue takes one of: {', '.join(wiring.VENUES)}")
@@ -118,26 +117,25 @@ def record(
 
 @app.command()
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Print the configuration that would be used and where each value comes from; secrets are masked."""
+    """Print every setting in force. It says where each value comes from; secrets are masked."""
     with mendable():
         rows = effective(_load(config))
         if as_json:
-            values = {name: {"value": value, "source": source} for name, value, source in rows}
-            typer.echo(orjson.dumps(values, option=orjson.OPT_INDENT_2).decode())
+            _print_json({name: {"value": value, "source": source} for name, value, source in rows})
         else:
             tables.settings(rows)
 
 
 @app.command()
 def bench(as_json: AsJson = False) -> None:
-    """Measure kvd against bare floors, on loopback, in one run: costs per frame, per core and per slice."""
-    from kvd import bench as benchmarks  # noqa: PLC0415
-
+    """Measure what a frame and a fit cost. Each beside a bare floor, on loopback, in one run."""
     with mendable():
+        from kvd import bench as benchmarks  # noqa: PLC0415
+
         with tables.working("measuring; this takes about a minute"):
-            measured = asyncio.run(benchmarks.measure())
+            measured = _run(benchmarks.measure())
         if as_json:
-            typer.echo(orjson.dumps(measured, option=orjson.OPT_INDENT_2).decode())
+            _print_json(measured)
         else:
             tables.figures(measured)
 
@@ -145,29 +143,33 @@ def bench(as_json: AsJson = False) -> None:
 @app.command()
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8766,
-    seed: Annotated[int, typer.Option(help="Which market.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which market.")] = 1,
     rate: Annotated[float, typer.Option(min=1.0, help="Option tickers a second.")] = 700.0,
     instruments: Annotated[int, typer.Option(min=50, max=5000, help="Options listed in each family.")] = 900,
     families: Annotated[str, typer.Option(help="Comma-separated: BTC, ETH, XRP_USDC.")] = "BTC",
+    until_eof: Annotated[
+        bool, typer.Option("--until-eof", help="Also end when standard input does, as when the program at it is gone.")
+    ] = False,
 ) -> None:
-    """Run the synthetic exchange alone: Deribit's protocol over a loopback websocket. Prints its address."""
-    from kvd.app.exchange import serve  # noqa: PLC0415
-
+    """Run the synthetic exchange alone. Deribit's protocol over a loopback websocket; prints its address."""
     with mendable():
-        _run(serve(port, seed, rate, instruments, tuple(families.split(",")), typer.echo))
+        from kvd.app.exchange import serve  # noqa: PLC0415
+
+        names = tuple(name.strip() for name in families.split(","))
+        _run(serve(port, seed, rate, instruments, names, until_eof, typer.echo))
 
 
 @app.command()
 def healthcheck(config: ConfigFile = None) -> None:
-    """Ask the running daemon whether it is ready; exit code 0 if it is, 1 with what is missing if not."""
+    """Ask the running daemon if it is ready. Exit code 0 if it is, 1 with what is missing if not."""
     with mendable():
         publish = _load(config).settings.publish
-    host = publish.host if publish.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(publish.host, publish.host)
     try:
         connection = HTTPConnection(host, publish.port, timeout=3.0)
         connection.request("GET", "/readyz?verbose")
         response = connection.getresponse()
-        text = response.read().decode()
+        text = response.read().decode("utf-8", "replace")
     except (OSError, HTTPException) as error:
         typer.echo(f"no kvd answers at {host}:{publish.port}: {error}", err=True)
         raise typer.Exit(1) from None
@@ -177,21 +179,23 @@ def healthcheck(config: ConfigFile = None) -> None:
 
 @contextmanager
 def mendable() -> Iterator[None]:
-    """Turn what a user can mend into one sentence on standard error and exit code 2."""
-    from kvd.app.demo import DemoError  # noqa: PLC0415
-    from kvd.feeds.replay import TapeError  # noqa: PLC0415
-    from kvd.sinks.record import RecordError  # noqa: PLC0415
-
+    """Turn what a user can mend into one sentence on standard error and exit code 2; Ctrl-C is exit code 130."""
     try:
         yield
-    except (ConfigError, TapeError, RecordError, DemoError) as error:
-        message = str(error)
-    except FileExistsError as error:
-        message = f"{error.filename} exists already; choose another name or move it away"
+        return
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    else:
-        return
+    except ConfigError as error:
+        message = str(error)
+    except Exception as error:
+        from kvd.app import MENDABLE  # noqa: PLC0415
+
+        cause = error
+        while isinstance(cause, ExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if not isinstance(cause, MENDABLE):
+            raise
+        message = str(cause)
     typer.echo(f"kvd: {message}", err=True)
     raise typer.Exit(2)
 
@@ -205,7 +209,7 @@ def _load(config: Path | None) -> Loaded:
 
 
 def _run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end, on uvloop where it is installed; a group of one mendable error is that error."""
+    """Run to the end, on uvloop where it is installed."""
     try:
         import uvloop  # noqa: PLC0415
 
@@ -213,9 +217,8 @@ def _run(main: Coroutine[Any, Any, Any]) -> Any:
     except ImportError:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
-        try:
-            return runner.run(main)
-        except ExceptionGroup as group:
-            if len(group.exceptions) == 1 and isinstance(group.exceptions[0], ConfigError):
-                raise group.exceptions[0] from None
-            raise
+        return runner.run(main)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -4,47 +4,57 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from kvd.config import Publish
 from kvd.surface import Smile, SurfaceUpdate
 
 REFRESH_PER_S = 4.0
 PLAIN_WIDTH = 150
-PLAIN_EVERY_US = 5_000_000
+WIDE = 115  # columns of a terminal that has room for every detail
+PLAIN_EVERY_US = 2_000_000
 
-out = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-err = Console(stderr=True)
+out = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False, emoji=False, highlight=False)
+err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
+
+class Column(NamedTuple):
+    """A column of the table of smiles; a `detail` is left out where the terminal is narrow."""
+
+    heading: str
+    text: Callable[[Smile], str]
+    detail: bool = False
+
+
+COLUMNS = (
+    Column("surface", lambda s: f"{s.venue}.{s.underlying}"),
+    Column("expiry", lambda s: datetime.fromtimestamp(s.expiry_us / 1e6, UTC).strftime("%Y-%m-%d")),
+    Column("forward", lambda s: f"{s.forward.value:,.2f}"),
+    Column("ATM %", lambda s: f"{100 * s.parameters.atm_vol:.2f}"),
+    Column("K (skew)", lambda s: f"{s.parameters.skew:+.4f}"),
+    Column("+/- sd", lambda s: f"{s.sd.skew:.4f}"),
+    Column("curvature", lambda s: f"{s.parameters.curvature:.3f}", detail=True),
+    Column("put wing", lambda s: f"{s.parameters.put_wing:.3f}", detail=True),
+    Column("call wing", lambda s: f"{s.parameters.call_wing:.3f}", detail=True),
+    Column("inside", lambda s: "" if s.inside is None else f"{s.inside:.0%}"),
+    Column("state", lambda s: f"{s.state} {s.reason}".strip()),
+)
+FIRST, LAST = COLUMNS[0], COLUMNS[-1]
 
 
 def smiles_table(smiles: Iterable[Smile]) -> Table:
     """One row an expiry; vols in percent, for people."""
+    columns = [column for column in COLUMNS if out.width >= WIDE or not column.detail]
     table = Table(box=None, pad_edge=False)
-    table.add_column("surface", no_wrap=True)
-    for heading in ("expiry", "forward", "ATM %", "K (skew)", "+/- sd", "curvature", "put wing", "call wing", "inside"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state")
-    for s in smiles:
-        p = s.parameters
-        table.add_row(
-            f"{s.venue}.{s.underlying}",
-            datetime.fromtimestamp(s.expiry_us / 1e6, UTC).strftime("%Y-%m-%d"),
-            f"{s.forward.value:,.2f}",
-            f"{100 * p.atm_vol:.2f}",
-            f"{p.skew:+.4f}",
-            f"{s.sd.skew:.4f}",
-            f"{p.curvature:.3f}",
-            f"{p.put_wing:.3f}",
-            f"{p.call_wing:.3f}",
-            "" if s.inside is None else f"{s.inside:.0%}",
-            f"{s.state} {s.reason}".strip(),
-        )
+    for column in columns:
+        is_text = column in (FIRST, LAST)
+        table.add_column(column.heading, justify="left" if is_text else "right", no_wrap=column is not LAST)
+    for smile in smiles:
+        table.add_row(*(column.text(smile) for column in columns))
     return table
 
 
@@ -55,26 +65,29 @@ def show(smiles: Iterable[Smile]) -> None:
 
 def say(line: str) -> None:
     """A remark, on standard error, so that standard output stays the result alone."""
-    err.print(line, highlight=False)
+    err.print(line)
+
+
+def served(url: str) -> None:
+    """Say where the stream is."""
+    say(f"stream: {url}")
 
 
 @contextmanager
-def live(publish: Publish) -> Iterator[Callable[[SurfaceUpdate], None]]:
+def live() -> Iterator[Callable[[SurfaceUpdate], None]]:
     """A table that follows the updates it is given: redrawn in place on a terminal, printed now and then elsewhere."""
-    say(f"stream: ws://{publish.host}:{publish.port}/v1/stream   pages: http://{publish.host}:{publish.port}/metrics")
     newest: dict[tuple[str, str, int], Smile] = {}
     if out.is_terminal:
         with Live(console=out, refresh_per_second=REFRESH_PER_S) as view:
             yield lambda update: view.update(smiles_table(_newest(newest, update)))
         return
     due_us = 0
-    printed = 0
 
     def follow(update: SurfaceUpdate) -> None:
-        nonlocal due_us, printed
+        nonlocal due_us
         smiles = _newest(newest, update)
-        if smiles and (update.publish_us >= due_us or len(smiles) > printed):
-            due_us, printed = update.publish_us + PLAIN_EVERY_US, len(smiles)
+        if smiles and update.publish_us >= due_us:
+            due_us = update.publish_us + PLAIN_EVERY_US
             show(smiles)
             sys.stdout.flush()
 

@@ -28,15 +28,24 @@ log = structlog.get_logger()
 
 
 class Daemon:
-    """What one running kvd is made of. `updated` is told of every update after it was published."""
+    """What one running kvd is made of.
 
-    def __init__(self, settings: Settings, updated: Callable[[SurfaceUpdate], object] | None = None) -> None:
+    `started` is told the address of the stream once it is served, `updated` every update after it was published.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        started: Callable[[str], object] = lambda _: None,
+        updated: Callable[[SurfaceUpdate], object] = lambda _: None,
+    ) -> None:
         self.settings = settings
         self.clock = ArrivalClock()
         self.inbox = Inbox(settings.calibrator.batch_ms * 1000)
         self.metrics = Metrics(self.clock.now_us)
         self.calibrator = Calibrator(settings)
         self.feeds: dict[str, LiveFeed] = {}
+        self._started = started
         self._updated = updated
         self._smiles: set[tuple[str, str, int]] = set()
         self._stopping = False
@@ -44,20 +53,32 @@ class Daemon:
             settings.publish, Encoder(f"{self.clock.now_us():x}"), self.missing, self.metrics.render, self.clock.now_us
         )
 
+    @property
+    def url(self) -> str:
+        """Where the stream is served."""
+        host = self.settings.publish.host
+        return f"ws://{f'[{host}]' if ':' in host else host}:{self.publisher.port}/v1/stream"
+
     def missing(self) -> dict[str, str]:
         """What keeps the daemon from being ready, by name, a sentence each; empty when it is."""
         missing = {}
         if self._stopping:
             missing["shutdown"] = "kvd is stopping"
         for name, feed in self.feeds.items():
-            if not feed.statistics().connected:
-                missing[name] = f"the feed is not connected: {feed.statistics().last_error or 'not yet'}"
+            if not feed.statistics().flowing:
+                missing[name] = f"no data from the venue: {feed.statistics().last_error or 'none yet'}"
         if not self._smiles:
             missing["smiles"] = "no smile has been published yet"
         return missing
 
+    def begun(self) -> None:
+        """Say that the stream is served, and where."""
+        log.info("daemon.started", venues=self.settings.venues, url=self.url)
+        self._started(self.url)
+
     def stopping(self) -> None:
         """Be unready from now on."""
+        log.info("daemon.stopping")
         self._stopping = True
 
     async def calibrate(self) -> None:
@@ -67,19 +88,20 @@ class Daemon:
             now_us = self.clock.now_us()
             await asyncio.sleep((grid_us - now_us % grid_us) / 1e6)
             self.metrics.observe_loop_lag((self.clock.now_us() - now_us) / 1e6 - (grid_us - now_us % grid_us) / 1e6)
-            await self.drain(self.clock.now_us())
+            until_us = self.inbox.open_until_us
+            if until_us is not None and until_us < self.clock.now_us():
+                self.inbox.seal()
+            await self.drain()
 
-    async def drain(self, now_us: int) -> None:
-        """Publish every batch whose instant lies before `now_us`."""
-        until_us = self.inbox.open_until_us
-        if until_us is not None and until_us < now_us:
-            self.inbox.seal()
+    async def drain(self) -> None:
+        """Publish every batch that is sealed: each of them whole, whenever this is cancelled."""
         while (batch := self.inbox.take()) is not None:
             began_s = time.perf_counter()
-            for update in self.calibrator.step(batch):
-                self.publish(update, time.perf_counter() - began_s)
-                await asyncio.sleep(0)  # let the sockets breathe between underlyings
-                began_s = time.perf_counter()
+            updates = self.calibrator.step(batch)
+            each_s = (time.perf_counter() - began_s) / max(1, len(updates))
+            for update in updates:
+                self.publish(update, each_s)
+            await asyncio.sleep(0)  # let the sockets breathe between batches
 
     def publish(self, update: SurfaceUpdate, seconds: float) -> None:
         """Hand an update to subscribers and metrics."""
@@ -87,8 +109,7 @@ class Daemon:
         self.metrics.observe_update(update, seconds)
         self._smiles |= {(update.venue, update.underlying, smile.expiry_us) for smile in update.smiles}
         self._smiles -= {(update.venue, update.underlying, expiry_us) for expiry_us in update.withdrawn}
-        if self._updated is not None:
-            self._updated(update)
+        self._updated(update)
 
     async def observe(self) -> None:
         """Look at feeds, inbox and publisher once a second; say a feed's change of state on the topic `status`."""
@@ -97,21 +118,21 @@ class Daemon:
             for name, feed in self.feeds.items():
                 statistics = feed.statistics()
                 self.metrics.observe_feed(name, statistics)
-                if said.get(name) is not statistics.connected:
-                    said[name] = statistics.connected
-                    state = {"venue": name, "connected": statistics.connected, "reason": statistics.last_error}
-                    self.publisher.status(state)
+                if said.get(name) is not statistics.flowing:
+                    said[name] = statistics.flowing
+                    state = "connected" if statistics.flowing else "lost"
+                    self.publisher.status({"venue": name, "state": state, "reason": statistics.last_error})
             self.metrics.observe_inbox(self.inbox)
             self.metrics.observe_publisher(self.publisher.statistics())
             await asyncio.sleep(OBSERVE_S)
 
 
 @asynccontextmanager
-async def running(daemon: Daemon, record: Path | None) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Everything but the feeds' sources: publisher, calibrator, observer; ends with a last batch and a polite close."""
+async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[None]:
+    """Publisher, recorder, feeds, calibrator, observer; ends with a last batch and a polite close."""
     async with AsyncExitStack() as stack:
-        recorder = stack.enter_context(Recorder(record)) if record else None
         await stack.enter_async_context(daemon.publisher)
+        recorder = stack.enter_context(Recorder(record)) if record else None
         for name in daemon.settings.venues:
             daemon.feeds[name] = LiveFeed(
                 VENUES[name],
@@ -125,28 +146,29 @@ async def running(daemon: Daemon, record: Path | None) -> AsyncIterator[list[asy
         async with asyncio.TaskGroup() as group:
             duties = [feed.run() for feed in daemon.feeds.values()]
             tasks = [group.create_task(duty) for duty in (*duties, daemon.calibrate(), daemon.observe())]
-            yield tasks
+            daemon.begun()
+            yield
             daemon.stopping()
             for task in tasks:
                 task.cancel()
         daemon.inbox.seal()
-        await daemon.drain(daemon.clock.now_us())
+        await daemon.drain()
 
 
-async def run(
-    settings: Settings,
-    record: Path | None = None,
-    seconds: float | None = None,
-    updated: Callable[[SurfaceUpdate], object] | None = None,
-) -> None:
-    """Run the daemon until SIGTERM or SIGINT, or for `seconds`; `record` names a tape to write on the side."""
-    daemon = Daemon(settings, updated)
+async def run(settings: Settings, record: Path | None = None, seconds: float | None = None) -> None:
+    """Run the daemon until SIGTERM or SIGINT, or for `seconds`; `record` names a tape to write on the side.
+
+    Raises ConfigError and RecordError.
+    """
     with stop_on_signals() as stop:
-        async with running(daemon, record):
-            log.info("daemon.started", venues=settings.venues, port=daemon.publisher.port)
-            try:
-                async with asyncio.timeout(seconds):
-                    await stop.wait()
-            except TimeoutError:
-                pass
-            log.info("daemon.stopping", signal=stop.is_set())
+        await run_until(stop, Daemon(settings), record, seconds)
+
+
+async def run_until(stop: asyncio.Event, daemon: Daemon, record: Path | None, seconds: float | None) -> None:
+    """Run `daemon` until `stop` is set, or for `seconds`."""
+    async with running(daemon, record):
+        try:
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        except TimeoutError:
+            return

@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
 
-from kvd.app.daemon import run
+from kvd.app.daemon import Daemon, run_until
+from kvd.app.signals import stop_on_signals
 from kvd.config import Settings
 from kvd.surface import SurfaceUpdate
 
@@ -20,27 +22,32 @@ class DemoError(Exception):
 
 
 async def demo(
-    settings: Settings, seed: int, seconds: float | None, updated: Callable[[SurfaceUpdate], object]
+    settings: Settings,
+    seed: int,
+    seconds: float | None,
+    started: Callable[[str], object],
+    updated: Callable[[SurfaceUpdate], object],
 ) -> None:
-    """Run the daemon against the synthetic exchange of `seed` until a signal, or for `seconds`."""
-    async with synthetic_exchange("--seed", str(seed)) as url:
-        deribit = msgspec.structs.replace(settings.deribit, url=url, currencies=("BTC",))
-        await run(msgspec.structs.replace(settings, venues=("deribit",), deribit=deribit), None, seconds, updated)
+    """Run the daemon against the synthetic exchange of `seed` until a signal, or for `seconds`.
+
+    `started` is told the address of the stream, `updated` every update. Raises ConfigError and DemoError.
+    """
+    with stop_on_signals() as stop:
+        async with synthetic_exchange("--seed", str(seed)) as url:
+            deribit = msgspec.structs.replace(settings.deribit, url=url, currencies=("BTC",))
+            settings = msgspec.structs.replace(settings, venues=("deribit",), deribit=deribit)
+            await run_until(stop, Daemon(settings, started, updated), None, seconds)
 
 
 @asynccontextmanager
 async def synthetic_exchange(*arguments: str) -> AsyncIterator[str]:
-    """``kvd simulate`` with `arguments` as a child process; yields the address it listens on."""
-    command = (sys.executable, "-m", "kvd", "simulate", "--port", "0", *arguments)
-    # a session of its own: Ctrl-C on the terminal reaches the daemon, which then ends the exchange
-    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    """``kvd simulate`` with `arguments` as a child process; yields the address it listens on. Raises DemoError."""
+    command = (sys.executable, "-m", "kvd", "simulate", "--port", "0", "--until-eof", *arguments)
+    # A session of its own: Ctrl-C on the terminal reaches the daemon, which then ends the exchange. However the daemon
+    # itself ends, the pipe to the exchange ends with it.
+    child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
     try:
-        assert child.stdout is not None
-        async with asyncio.timeout(STARTS_WITHIN_S):
-            url = (await child.stdout.readline()).decode().strip()
-        if not url:
-            raise DemoError(f"the synthetic exchange ended with code {await child.wait()}; its message stands above")
-        yield url
+        yield await _address(child)
     finally:
         if child.returncode is None:
             child.terminate()
@@ -49,3 +56,16 @@ async def synthetic_exchange(*arguments: str) -> AsyncIterator[str]:
                 await child.wait()
         except TimeoutError:
             child.kill()
+            await child.wait()
+
+
+async def _address(child: asyncio.subprocess.Process) -> str:
+    assert child.stdout is not None
+    try:
+        async with asyncio.timeout(STARTS_WITHIN_S):
+            line = await child.stdout.readline()
+    except TimeoutError:
+        raise DemoError(f"the synthetic exchange has not started within {STARTS_WITHIN_S:g} s; try again") from None
+    if not line:
+        raise DemoError(f"the synthetic exchange ended with code {await child.wait()}; its message stands above")
+    return line.decode().strip()

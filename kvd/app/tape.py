@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,7 +18,8 @@ from kvd.feeds.replay import Replay, ReplayStatistics, paced
 from kvd.feeds.replay import replay as replay_tape
 from kvd.latest import Batch, Inbox
 from kvd.quality import Quality
-from kvd.quotes import Event, Quote
+from kvd.quotes import Quote
+from kvd.sinks.record import begin
 from kvd.surface import Smile, SurfaceUpdate
 from kvd.venues import deribit
 from kvd.wire import Encoder
@@ -47,7 +49,7 @@ def replay(
     measure: bool = False,
     progress: Callable[[ReplayStatistics], object] = lambda _: None,
 ) -> Replayed:
-    """Replay the tape at `path` at once. Raises TapeError, and FileExistsError if `output` exists.
+    """Replay the tape at `path` at once. Raises TapeError, and RecordError if `output` cannot be begun.
 
     `output` receives every message of the `smile` topics, a line each; what was written stays if the tape breaks off.
     `measure` withholds a fifth of the instruments from the filter and judges the smiles by all of them.
@@ -60,19 +62,17 @@ def replay(
     qualities: dict[str, Quality] = {}
     smiles: dict[tuple[str, int], Smile] = {}
     with ExitStack() as stack:
-        file = stack.enter_context(output.open("xb")) if output else None
         tape = replay_tape(path, deribit.Session(settings.deribit))
+        file = stack.enter_context(BufferedWriter(begin(output))) if output else None
         for batch in batches(tape, c.batch_ms * 1000, progress):
             if measure:
                 _hear(qualities, batch, c.hold_out_seed)
             for update in calibrator.step(batch):
                 if file:
                     _write(file, encoder, update)
-                if measure:
+                if update.underlying in qualities:
                     qualities[update.underlying].see(update)
-                smiles |= {(update.underlying, smile.expiry_us): smile for smile in update.smiles}
-                for expiry_us in update.withdrawn:
-                    smiles.pop((update.underlying, expiry_us), None)
+                _remember(smiles, update)
     reports = {underlying: quality.report() for underlying, quality in qualities.items()}
     last = tuple(smiles[key] for key in sorted(smiles))
     return Replayed(tape.statistics(), time.perf_counter() - began_s, reports, last)
@@ -91,38 +91,44 @@ def batches(tape: Replay, grid_us: int, progress: Callable[[ReplayStatistics], o
         yield batch
 
 
-async def serve_tape(path: Path, settings: Settings, speed: float) -> None:
-    """Publish the tape at `path` on the stream at `speed` times its own pace, until it ends or a signal comes."""
-    daemon = Daemon(settings)
+async def serve_tape(path: Path, settings: Settings, speed: float, started: Callable[[str], object]) -> None:
+    """Publish the tape at `path` on the stream at `speed` times its own pace, until it ends or a signal comes.
+
+    `started` is told the address of the stream. Raises TapeError and ConfigError.
+    """
     tape = replay_tape(path, deribit.Session(settings.deribit))
-    inbox = Inbox(settings.calibrator.batch_ms * 1000)
+    daemon = Daemon(settings, started)
     with stop_on_signals() as stop:
-        async with daemon.publisher:
-            async for event in paced(tape, speed):
-                inbox.put(event)
-                while (batch := inbox.take()) is not None:
-                    publish_batch(daemon, batch)
-                if stop.is_set():
-                    break
-            await asyncio.sleep(0)
+        async with daemon.publisher, asyncio.TaskGroup() as group:
+            daemon.begun()
+            tasks = group.create_task(_play(tape, daemon, speed)), group.create_task(stop.wait())
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            daemon.stopping()
+            for task in tasks:
+                task.cancel()
 
 
-def publish_batch(daemon: Daemon, batch: Batch) -> None:
-    """Calibrate one batch and publish what it changes."""
-    began_s = time.perf_counter()
-    for update in daemon.calibrator.step(batch):
-        daemon.publish(update, time.perf_counter() - began_s)
-        began_s = time.perf_counter()
+async def _play(tape: Replay, daemon: Daemon, speed: float) -> None:
+    async for event in paced(tape, speed):
+        daemon.inbox.put(event)
+        await daemon.drain()
+    daemon.inbox.seal()
+    await daemon.drain()
 
 
 def _hear(qualities: dict[str, Quality], batch: Batch, seed: str) -> None:
-    by_underlying: dict[str, list[Event]] = {}
+    by_underlying: dict[str, list[Quote]] = {}
     for event in batch.events:
         if isinstance(event, Quote):
             by_underlying.setdefault(event.instrument.underlying, []).append(event)
     for underlying, quotes in by_underlying.items():
-        quality = qualities.setdefault(underlying, Quality(seed))
-        quality.hear((q for q in quotes if isinstance(q, Quote)), batch.instant_us)
+        qualities.setdefault(underlying, Quality(seed)).hear(quotes, batch.instant_us)
+
+
+def _remember(smiles: dict[tuple[str, int], Smile], update: SurfaceUpdate) -> None:
+    smiles |= {(update.underlying, smile.expiry_us): smile for smile in update.smiles}
+    for expiry_us in update.withdrawn:
+        smiles.pop((update.underlying, expiry_us), None)
 
 
 def _write(file: BinaryIO, encoder: Encoder, update: SurfaceUpdate) -> None:

@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,17 @@ BLOCK_US = 1_000_000
 
 
 class RecordError(Exception):
-    """A tape that cannot be begun. The message names the file and the mend."""
+    """A file that cannot be begun. The message names the file and the mend."""
+
+
+def begin(path: Path) -> FileIO:
+    """A new, unbuffered file at `path`; one that exists already is never touched. Raises RecordError."""
+    try:
+        return path.open("xb", buffering=0)
+    except FileExistsError:
+        raise RecordError(f"{path} exists already; choose another name or move it away") from None
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}; choose a place that can be written to") from None
 
 
 class Recorder:
@@ -26,12 +37,7 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self._compress = _compressor(path)
-        try:
-            self._file = path.open("xb", buffering=0)
-        except FileExistsError:
-            raise RecordError(f"{path} exists already; choose another name or move it away") from None
-        except OSError as error:
-            raise RecordError(f"{path}: {error.strerror}; choose a place that can be written to") from None
+        self._file = begin(path)
         self._block: list[bytes] = []
         self._block_bytes = 0
         self._block_until_us = 0

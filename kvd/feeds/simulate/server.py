@@ -16,6 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from kvd.config import ConfigError
 from kvd.feeds.simulate import catalogue, dialect
 from kvd.feeds.simulate.listing import BTC, Family
 from kvd.feeds.simulate.market import Changes, Market
@@ -66,7 +67,7 @@ class Exchange:
 
     `rate` is option tickers a second over all families; the index and the futures come on top. Market time starts at
     `start_us` (now, by default) and passes `time_scale` times as fast as real time. Each family lists `instruments`
-    options over `expiries` expiries.
+    options over `expiries` expiries. Raises ConfigError if the port cannot be had.
     """
 
     def __init__(
@@ -96,9 +97,15 @@ class Exchange:
 
     async def __aenter__(self) -> Self:
         self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        server = await self._stack.enter_async_context(
-            serve(self._serve, self.host, self.port, compression=None, close_timeout=1.0, max_size=1 << 20)
-        )
+        serving = serve(self._serve, self.host, self.port, compression=None, close_timeout=1.0, max_size=1 << 20)
+        try:
+            server = await self._stack.enter_async_context(serving)
+        except OSError as error:
+            await self._stack.aclose()
+            raise ConfigError(
+                f"the synthetic exchange cannot listen on {self.host}:{self.port}: {error.strerror or error}; "
+                "end what holds the port or choose another, 0 for any free one"
+            ) from None
         self.port = next(iter(server.sockets)).getsockname()[1]
         self._pacing = self._tasks.create_task(self._pace())
         return self
