@@ -48,6 +48,7 @@ class Daemon:
         self._started = started
         self._updated = updated
         self._smiles: set[tuple[str, str, int]] = set()
+        self._said: dict[str, bool] = {}
         self._stopping = False
         self.publisher = Publisher(
             settings.publish, Encoder(f"{self.clock.now_us():x}"), self.missing, self.metrics.render, self.clock.now_us
@@ -92,6 +93,16 @@ class Daemon:
             if until_us is not None and until_us < self.clock.now_us():
                 self.inbox.seal()
             await self.drain()
+            self.say_feeds()
+
+    def say_feeds(self) -> None:
+        """Say on the topic `status` which feeds have changed between data and none."""
+        for name, feed in self.feeds.items():
+            statistics = feed.statistics()
+            if self._said.get(name) is not statistics.flowing:
+                self._said[name] = statistics.flowing
+                state, reason = ("connected", "") if statistics.flowing else ("lost", statistics.last_error)
+                self.publisher.status({"venue": name, "state": state, "reason": reason})
 
     async def drain(self) -> None:
         """Publish every batch that is sealed: each of them whole, whenever this is cancelled."""
@@ -112,16 +123,10 @@ class Daemon:
         self._updated(update)
 
     async def observe(self) -> None:
-        """Look at feeds, inbox and publisher once a second; say a feed's change of state on the topic `status`."""
-        said: dict[str, bool] = {}
+        """Look at feeds, inbox and publisher once a second."""
         while True:
             for name, feed in self.feeds.items():
-                statistics = feed.statistics()
-                self.metrics.observe_feed(name, statistics)
-                if said.get(name) is not statistics.flowing:
-                    said[name] = statistics.flowing
-                    state = "connected" if statistics.flowing else "lost"
-                    self.publisher.status({"venue": name, "state": state, "reason": statistics.last_error})
+                self.metrics.observe_feed(name, feed.statistics())
             self.metrics.observe_inbox(self.inbox)
             self.metrics.observe_publisher(self.publisher.statistics())
             await asyncio.sleep(OBSERVE_S)
