@@ -1,12 +1,13 @@
-# make demo   the daemon on a synthetic exchange: fitted smiles in this terminal
-# make test   everything CI runs
-# make lock   resolve requirements.lock anew
+# make demo      the daemon on a synthetic exchange: fitted smiles in this terminal
+# make test      everything CI runs
+# make picture   draw docs/smile.svg anew
+# make lock      resolve requirements.lock anew
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lock
+.PHONY: demo test picture lock
 
 demo: .venv/installed
 	$(BIN)/kvd demo
@@ -16,6 +17,9 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile
+
+picture: .venv/installed-dev
+	$(BIN)/python docs/draw_smile.py
 
 lock: .venv/installed-dev
 	$(PIP) install pip-tools
