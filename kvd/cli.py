@@ -12,7 +12,8 @@ import orjson
 import typer
 
 from kvd import __version__, tables
-from kvd.config import ConfigError, Loaded, effective, load
+from kvd.config import ConfigError, Loaded, Log, effective, load
+from kvd.logs import configure
 
 app = typer.Typer(
     name="kvd",
@@ -132,6 +133,7 @@ def bench(as_json: AsJson = False) -> None:
     with mendable():
         from kvd import bench as benchmarks  # noqa: PLC0415
 
+        configure(Log(level="warning"))
         with tables.working("measuring; this takes about a minute"):
             measured = _run(benchmarks.measure())
         if as_json:
@@ -201,8 +203,6 @@ def mendable() -> Iterator[None]:
 
 
 def _load(config: Path | None) -> Loaded:
-    from kvd.logs import configure  # noqa: PLC0415
-
     loaded = load(config, os.environ)
     configure(loaded.settings.log)
     return loaded

@@ -22,11 +22,11 @@ def environment(**changes: str) -> dict[str, str]:
     return inherited | {"COLUMNS": "150", "KVD_PUBLISH_PORT": "0"} | changes
 
 
-def run(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, within_s: float = 2 * PATIENCE_S, **environ: str) -> subprocess.CompletedProcess[str]:
     """kvd to its end."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=ROOT, env=environment(**environ), capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, timeout=PATIENCE_S * 2, check=False,
+        stdin=subprocess.DEVNULL, timeout=within_s, check=False,
     )  # fmt: skip
 
 

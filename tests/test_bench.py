@@ -1,0 +1,16 @@
+"""The bench measures what it says; how fast this machine is, it is free to say."""
+
+import json
+
+from command_line import run
+
+
+def test_bench_prints_one_object_of_positive_figures():
+    """It takes a minute, in which it mostly waits."""
+    measured = run("bench", "--json", within_s=180)
+    assert (measured.returncode, measured.stderr) == (0, "")
+    figures = json.loads(measured.stdout)
+    assert {"frame_ratio", "core_share", "refit_ratio"} < figures.keys()
+    assert all(figure > 0 for figure in figures.values())
+    assert figures["frame_path_us"] / figures["frame_floor_us"] == figures["frame_ratio"] > 1
+    assert figures["slice_refit_us"] / figures["slice_update_us"] == figures["refit_ratio"]
