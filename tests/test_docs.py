@@ -1,6 +1,9 @@
 """What the documents say must be so: links lead somewhere, names exist, rooms are the rooms there are."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,11 @@ def test_the_changelog_opens_with_what_is_unreleased():
 def test_no_file_speaks_of_the_machine_it_was_written_on(path):
     text = path.read_bytes().decode("utf-8", "replace")
     assert re.findall(r"(?:^|[^a-z.\w])/(?:root|home|work|tmp)/[a-z.][^\s'\"]*", text) == []
+
+
+def test_the_picture_is_drawn_by_its_script(tmp_path):
+    script = [sys.executable, ROOT / "docs" / "draw_smile.py", tmp_path / "smile.svg"]
+    subprocess.run(script, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    drawn, kept = ((folder / "smile.svg").read_text("utf-8") for folder in (tmp_path, ROOT / "docs"))
+    assert drawn.count("<path") > 20
+    assert drawn.count("<path") == kept.count("<path"), "docs/smile.svg is out of date: make picture"
