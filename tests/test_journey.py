@@ -197,7 +197,7 @@ def test_readiness_goes_with_the_data_and_comes_back():
         said = [json.loads(frame)["status"] for frame in heard if '"type":"status"' in frame]
         assert said[-2:] == [
             {"venue": "deribit", "state": "lost", "reason": "stale"},
-            {"venue": "deribit", "state": "connected", "reason": ""},
+            {"venue": "deribit", "state": "connected"},
         ]
 
     asyncio.run(scenario())

@@ -101,8 +101,8 @@ class Daemon:
             statistics = feed.statistics()
             if self._said.get(name) is not statistics.flowing:
                 self._said[name] = statistics.flowing
-                state, reason = ("connected", "") if statistics.flowing else ("lost", statistics.last_error)
-                self.publisher.status({"venue": name, "state": state, "reason": reason})
+                lost = {"state": "lost", "reason": statistics.last_error}
+                self.publisher.status({"venue": name} | ({"state": "connected"} if statistics.flowing else lost))
 
     async def drain(self) -> None:
         """Publish every batch that is sealed: each of them whole, whenever this is cancelled."""
