@@ -31,7 +31,7 @@ Index = NDArray[np.intp]
 
 LONGEST_STEP = 0.3
 # a shorter Gauss-Newton step moves the linearisation by less than the quotes can tell
-SETTLED_STEP = np.array([0.02, 0.02, 0.05, 0.05, 0.05])
+SETTLED_STEP = np.array([0.02, 0.02, 0.07, 0.1, 0.1])
 NEGLIGIBLE = 1e-9
 LOWEST = np.array([np.log(0.01), -2.0, np.log(1e-3), -3.0, -3.0])
 HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
@@ -95,9 +95,10 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
         L, b = _information(J, vols.vol - h + np.einsum("ni,ni->n", J, (x - x0)[local]), precision, first)
         step = x0 + _solve(P0, L, b) - x
 
-    H, y = _rows(L, b, touched, len(joint.x))
+    H, y = _rows(L, b)
+    own = (DIM * touched[:, None] + np.arange(DIM)).ravel()
     flat = joint.x.ravel()
-    posterior, P = kalman.update(flat, joint.P, H, y + H @ flat)
+    posterior, P = kalman.update(flat, joint.P, H, y + H @ flat[own], own)
     moved = Joint(np.clip(posterior.reshape(-1, DIM), LOWEST, HIGHEST), P, joint.expiry_us)
     return moved, Outcome(touched, nis, np.diff(np.append(first, len(vols.k))), innovation, weight)
 
@@ -115,13 +116,13 @@ def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
     return step[:, :, 0]
 
 
-def _rows(L: Floats, b: Floats, touched: Index, slices: int) -> tuple[Floats, Floats]:
-    """The whitened batch: rows H (m, 5S) and innovations y (m,) with unit noise, m <= 5T."""
+def _rows(L: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The whitened batch: rows H (m, 5T) and innovations y (m,) with unit noise, m <= 5T."""
     values, vectors = np.linalg.eigh(L)
     keep = values > NEGLIGIBLE * values[:, -1:]
     root = np.sqrt(np.where(keep, values, 1.0))
-    rows = root[:, :, None] * vectors.transpose(0, 2, 1)
     y = np.einsum("tij,ti->tj", vectors, b) / root
-    H = np.zeros((len(touched), DIM, slices, DIM))
-    H[np.arange(len(touched)), :, touched, :] = rows
-    return H.reshape(len(touched) * DIM, slices * DIM)[keep.ravel()], y[keep]
+    every = np.arange(len(L))
+    H = np.zeros((len(L), DIM, len(L), DIM))
+    H[every, :, every, :] = root[:, :, None] * vectors.transpose(0, 2, 1)
+    return H.reshape(len(L) * DIM, len(L) * DIM)[keep.ravel()], y[keep]

@@ -31,6 +31,19 @@ def test_update_is_the_textbooks(dims):
     np.testing.assert_allclose(got_P, P - K @ H @ P, rtol=1e-6, atol=1e-9)
 
 
+@given(dims, st.integers(1, 5))
+def test_rows_on_some_coordinates_move_the_others_as_the_whole_matrix_would(dims, others):
+    n, m, seed = dims
+    x, P, _, z, rng = problem((n + others, m, seed))
+    own = np.sort(rng.choice(n + others, n, replace=False))
+    H = np.zeros((m, n + others))
+    H[:, own] = rng.normal(size=(m, n))
+    got_x, got_P = kalman.update(x, P, H[:, own], z, own)
+    whole_x, whole_P = kalman.update(x, P, H, z)
+    np.testing.assert_allclose(got_x, whole_x, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(got_P, whole_P, rtol=1e-5, atol=1e-8)
+
+
 @given(dims)
 def test_update_is_that_of_the_information_form(dims):
     x, P, H, z, _ = problem(dims)
