@@ -40,9 +40,11 @@ def refit_ratio() -> dict[str, Any]:
     one, every = quotes([5]), quotes(list(range(EXPIRIES)))
     settled, _ = estimate.update(state, tau, every, m)
     settled = joint.predict(settled, 0, 1_000_000, 1.0, d)
-    update_us = _median_us(lambda: estimate.update(settled, tau, one, m))
-    batch_us = _median_us(lambda: estimate.update(settled, tau, every, m))
-    refit_us = _median_us(lambda: _refit(one, tau, 5, d))
+    update_us, batch_us, refit_us = _medians_us(
+        lambda: estimate.update(settled, tau, one, m),
+        lambda: estimate.update(settled, tau, every, m),
+        lambda: _refit(one, tau, 5, d),
+    )
     return {
         "refit_ratio": refit_us / update_us,
         "slice_update_us": update_us,
@@ -62,13 +64,13 @@ def _refit(vols: Vols, tau: np.ndarray[Any, np.dtype[np.float64]], place: int, d
     return least_squares(residuals, start)
 
 
-def _median_us(act: Callable[[], object]) -> float:
-    """Median wall time of one call, in microseconds."""
-    for _ in range(WARM_UP):
-        act()
-    times = []
-    for _ in range(TRIALS):
-        began = time.perf_counter()
-        act()
-        times.append(time.perf_counter() - began)
-    return 1e6 * median(times)
+def _medians_us(*acts: Callable[[], object]) -> list[float]:
+    """Median wall time of one call of each, in microseconds; in turn, so that a machine that drifts drifts for all."""
+    times: list[list[float]] = [[] for _ in acts]
+    for trial in range(WARM_UP + TRIALS):
+        for act, spent in zip(acts, times, strict=True):
+            began = time.perf_counter()
+            act()
+            if trial >= WARM_UP:
+                spent.append(time.perf_counter() - began)
+    return [1e6 * median(spent) for spent in times]
