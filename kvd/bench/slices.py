@@ -14,8 +14,8 @@ from kvd.core.dynamics import Dynamics
 from kvd.core.estimate import Vols
 from kvd.core.measurement import Measurement
 
-EXPIRIES, QUOTES, TRIALS = 12, 20, 200
-WARM_UP = 20
+EXPIRIES, QUOTES = 12, 20
+BLOCKS, WARM_UP, CALLS = 10, 5, 20
 
 
 def refit_ratio() -> dict[str, Any]:
@@ -65,12 +65,16 @@ def _refit(vols: Vols, tau: np.ndarray[Any, np.dtype[np.float64]], place: int, d
 
 
 def _medians_us(*acts: Callable[[], object]) -> list[float]:
-    """Median wall time of one call of each, in microseconds; in turn, so that a machine that drifts drifts for all."""
+    """Median wall time of one call of each, in microseconds.
+
+    In blocks, each in turn: a machine that drifts drifts for all of them, and none is timed with another's caches.
+    """
     times: list[list[float]] = [[] for _ in acts]
-    for trial in range(WARM_UP + TRIALS):
+    for _ in range(BLOCKS):
         for act, spent in zip(acts, times, strict=True):
-            began = time.perf_counter()
-            act()
-            if trial >= WARM_UP:
-                spent.append(time.perf_counter() - began)
+            for call in range(WARM_UP + CALLS):
+                began = time.perf_counter()
+                act()
+                if call >= WARM_UP:
+                    spent.append(time.perf_counter() - began)
     return [1e6 * median(spent) for spent in times]
