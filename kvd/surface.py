@@ -4,6 +4,8 @@ Conventions: log-moneyness ``k = ln(strike / forward)`` with kvd's own forward o
 ``tau`` is ACT/365 in seconds; total variance ``w = vol**2 * tau``; times are microseconds since the epoch, UTC.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -121,7 +123,9 @@ class BatchFacts(NamedTuple):
 
     ``refused`` and ``inflated`` count by reason; ``nis`` is the sum over slices of the normalised innovation squared
     of all prior innovations (not down-weighted) and ``nis_dof`` how many there were. ``forwards_outside_parity`` counts
-    expiries whose forward lay outside what their tightest call-put pair allows.
+    expiries whose forward, as the venue says it, lay outside what their tightest call-put pair allows;
+    ``forwards_gated`` counts sources of a forward that were kept out for having jumped alone; ``executable`` counts
+    arbitrage on the venue's own bids and asks by kind (box, butterfly).
     """
 
     quotes: int
@@ -130,6 +134,8 @@ class BatchFacts(NamedTuple):
     nis: float
     nis_dof: int
     forwards_outside_parity: int = 0
+    forwards_gated: int = 0
+    executable: Mapping[str, int] = MappingProxyType({})
 
 
 class SurfaceUpdate(NamedTuple):
