@@ -41,6 +41,10 @@ class Board:
             self._add(list({instrument.name: instrument for instrument in fresh}.values()))
         return np.fromiter((self._rows[q.instrument.name] for q in quotes), dtype=np.intp, count=len(quotes))
 
+    def expired(self, now_us: int) -> set[int]:
+        """The expiries with rows whose instant has come."""
+        return set(self.expiry_us[self.expiry_us <= now_us].tolist())
+
     def forget(self, expiry_us: int) -> None:
         """Drop every row of an expiry."""
         keep = self.expiry_us != expiry_us

@@ -66,12 +66,14 @@ class Book:
             rung.gap_reason = gap.reason
 
     def _expire(self) -> tuple[int, ...]:
+        """Forget every expiry whose instant has come; returns those that had a slice."""
         self._joint, gone = joint.expire(self._joint, self._now_us)
         for expiry_us in gone:
-            self._board.forget(expiry_us)
-            self._forwards.forget(expiry_us)
             self._showcase.forget(expiry_us)
             del self._rungs[expiry_us]
+        for expiry_us in {*gone, *self._board.expired(self._now_us)}:  # some were only ever refused
+            self._board.forget(expiry_us)
+            self._forwards.forget(expiry_us)
         return gone
 
     def _admit(self, quotes: Sequence[Quote], refused: dict[str, int]) -> Admitted:
@@ -105,8 +107,10 @@ class Book:
 
     def _is_withheld(self, quote: Quote) -> bool:
         name, c = quote.instrument.name, self._settings.calibrator
+        if not c.hold_out:
+            return False
         if name not in self._withheld:
-            self._withheld[name] = c.hold_out and held_out(c.hold_out_seed, name)
+            self._withheld[name] = held_out(c.hold_out_seed, name)
         return self._withheld[name]
 
 

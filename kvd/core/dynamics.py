@@ -57,7 +57,10 @@ def transition(tau: Floats, dt_y: float, noise_factor: float, d: Dynamics) -> tu
 
 
 def correlation(tau: Floats, d: Dynamics) -> Floats:
-    """Correlation of the moves of slices with times to expiry `tau` (S,), shape (S, S); positive definite."""
+    """Correlation of the moves of slices with times to expiry `tau` (S,), shape (S, S).
+
+    Positive semi-definite: slices nearer than `shortest_tau_d` move as one.
+    """
     log_tau = np.log(np.maximum(tau, d.shortest_tau_d / YEAR_D))
     return np.asarray(np.exp(-np.abs(log_tau[:, None] - log_tau[None, :]) / d.correlation_length))
 

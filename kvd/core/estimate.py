@@ -40,7 +40,7 @@ HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
 class Vols(NamedTuple):
     """Measured vols, each (N,), sorted by slice: slice index, log-moneyness, mid vol and its variance R.
 
-    ``repetition`` >= 1 multiplies R where a quote mostly repeats its instrument's last one (`measurement.repetition`).
+    ``repetition`` >= 1 multiplies R where a quote mostly repeats its instrument's last one (`measurement.variance`).
     """
 
     place: Index

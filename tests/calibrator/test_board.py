@@ -49,3 +49,10 @@ def test_a_price_step_that_the_venue_has_not_said_adds_no_noise():
     board, option = Board(), instrument(EXPIRIES[0], F)
     board.rows([msgspec.structs.replace(quote(option), instrument=msgspec.structs.replace(option, tick_size=None))])
     assert board.tick.tolist() == [0.0]
+
+
+def test_an_expiry_is_expired_from_its_own_instant_on():
+    board = Board()
+    board.rows([quote(instrument(expiry, F, "call")) for expiry in EXPIRIES])
+    assert board.expired(EXPIRIES[0] - 1) == set()
+    assert board.expired(EXPIRIES[1]) == set(EXPIRIES[:2])
