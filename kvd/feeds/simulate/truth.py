@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import svi
+from kvd.core import arbitrage, svi
 from kvd.feeds.simulate.listing import DAY_US, YEAR_US, Family
 
 Floats = NDArray[np.float64]
@@ -122,17 +122,10 @@ def margins(x: Floats, tau: Floats) -> tuple[Floats, Floats]:
     raw = svi.to_raw(x, tau)
     sd = np.exp(x[:, svi.LEVEL]) * np.sqrt(tau)
     k = GRID * sd[:, None]
-    w, slope, bend = _total_variance(raw, k)
-    g = (1 - 0.5 * k * slope / w) ** 2 - 0.25 * slope**2 * (1 / w + 0.25) + 0.5 * bend
-    earlier, _, _ = _total_variance(raw[:-1], k[1:])
+    w, slope, bend = arbitrage.total_variance(raw, k)
+    g = arbitrage.durrleman(k, w, slope, bend)
+    earlier, _, _ = arbitrage.total_variance(raw[:-1], k[1:])
     return g.min(axis=1), ((w[1:] - earlier) / (sd[:-1] ** 2)[:, None]).min(axis=1)
-
-
-def _total_variance(raw: Floats, k: Floats) -> tuple[Floats, Floats, Floats]:
-    a, b, rho, m, sigma = raw.T[:, :, None]
-    d = k - m
-    root = np.sqrt(d * d + sigma * sigma)
-    return a + b * (rho * d + root), b * (rho + d / root), b * sigma**2 / root**3
 
 
 def _revert(value: Floats, mean: float, sd: float, steps: float, rng: np.random.Generator) -> Floats:
