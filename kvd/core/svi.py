@@ -140,7 +140,10 @@ def omega_at(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Float
 
 def to_raw(x: Floats, tau: Floats) -> Floats:
     """Raw SVI ``(a, b, rho, m, sigma)``, shape (S, 5), of states `x` (S, 5) at times to expiry `tau` (S,)."""
-    sl = slices(x)
+    return _raw(slices(x), tau)
+
+
+def _raw(sl: Slices, tau: Floats) -> Floats:
     w0 = sl.sigma**2 * tau
     root = np.sqrt(w0)
     rho, mu = sl.lean / sl.beta, -sl.y * sl.s
@@ -167,7 +170,7 @@ def from_raw(raw: Floats, tau: Floats) -> Floats:
 def jump_wings(x: Floats, tau: Floats) -> Floats:
     """SVI-JW ``(v, psi, p, c, v_min)``, shape (S, 5) (Gatheral & Jacquier 2014, equation 3.5)."""
     sl = slices(x)
-    a, b, rho, _, sigma = to_raw(x, tau).T
+    a, b, rho, _, sigma = _raw(sl, tau).T
     v_min = (a + b * sigma * np.sqrt(1 - rho * rho)) / tau
     return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, v_min), axis=-1)
 
