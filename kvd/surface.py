@@ -4,12 +4,17 @@ Conventions: log-moneyness ``k = ln(strike / forward)`` with kvd's own forward o
 ``tau`` is ACT/365 in seconds; total variance ``w = vol**2 * tau``; times are microseconds since the epoch, UTC.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kvd.core import residual
+
 Floats = NDArray[np.float64]
+RESIDUAL_KNOTS: tuple[float, ...] = tuple(residual.KNOTS.tolist())
 State = Literal["live", "widened", "predicted", "held", "withdrawn"]
 
 
@@ -60,7 +65,8 @@ class Certificate(NamedTuple):
     """The no-arbitrage margins of a smile, evaluated at ``points`` log-moneynesses from ``k_low`` to ``k_high``.
 
     ``butterfly`` is the least value of Durrleman's g; ``calendar`` the least ``(w_later - w_earlier) / w0`` against
-    the neighbouring expiries at equal k, or None for a lone expiry. Negative means arbitrage.
+    the neighbouring expiries at equal k, or None for a lone expiry. Neither is negative. ``method`` says how that came
+    about: ``measured`` if the posterior was free of arbitrage by itself, ``projected`` if it had to be moved.
     """
 
     k_low: float
@@ -68,11 +74,14 @@ class Certificate(NamedTuple):
     points: int
     butterfly: float
     calendar: float | None
+    method: str
 
 
 class Smile(NamedTuple):
     """The published smile of one expiry.
 
+    ``residual`` holds the residual curve at the knots `RESIDUAL_KNOTS` of ``z = k / sqrt(w0)``, relative to the ATM vol
+    (`kvd.core.residual`): ``vol(k) = atm_vol (sqrt(w_svi(k) / w0) + rho(z))`` with ``w_svi`` the raw SVI slice.
     ``covariance`` is the 5 x 5 posterior covariance of the filter's state ``(ln atm_vol, skew, ln curvature, lambda_p,
     lambda_c)``; ``sd`` holds the standard deviations of `parameters`. ``nis`` and ``nis_dof`` are the normalised
     innovation squared of the newest batch and its degrees of freedom; ``inside`` is the share of this expiry's newest
@@ -89,6 +98,7 @@ class Smile(NamedTuple):
     sd: Parameters
     raw: RawSvi
     jump_wings: JumpWings
+    residual: tuple[float, ...]
     covariance: Floats
     quoted_low: float | None
     quoted_high: float | None
@@ -105,10 +115,13 @@ class Smile(NamedTuple):
     publish_us: int
 
     def total_variance(self, k: Floats | float) -> Floats:
-        """Total variance at log-moneyness `k` (any shape)."""
+        """Total variance at log-moneyness `k` (any shape), the residual curve included."""
         a, b, rho, m, sigma = self.raw
-        d = np.asarray(k, dtype=np.float64) - m
-        return np.asarray(a + b * (rho * d + np.sqrt(d * d + sigma * sigma)))
+        w0 = self.parameters.atm_vol**2 * self.tau
+        at = np.asarray(k, dtype=np.float64)
+        backbone = a + b * (rho * (at - m) + np.sqrt((at - m) ** 2 + sigma * sigma))
+        curve = residual.from_knots(np.array(self.residual), at / np.sqrt(w0))
+        return np.asarray(w0 * (np.sqrt(backbone / w0) + curve) ** 2)
 
     def vol(self, strike: Floats | float) -> Floats:
         """Implied vol at `strike` (any shape, quote currency), a decimal."""
@@ -121,7 +134,9 @@ class BatchFacts(NamedTuple):
 
     ``refused`` and ``inflated`` count by reason; ``nis`` is the sum over slices of the normalised innovation squared
     of all prior innovations (not down-weighted) and ``nis_dof`` how many there were. ``forwards_outside_parity`` counts
-    expiries whose forward lay outside what their tightest call-put pair allows.
+    expiries whose forward lay outside what their tightest call-put pair allows. By tenor bucket (0 to 4: under 1, 1
+    to 7, 7 to 30, 30 to 90, over 90 days), ``coverage`` holds how many quotes there were and how many of their mids
+    lay in the 50, 90 and 95 % predictive bands, and ``nis_by_tenor`` the NIS and its degrees of freedom.
     """
 
     quotes: int
@@ -130,6 +145,8 @@ class BatchFacts(NamedTuple):
     nis: float
     nis_dof: int
     forwards_outside_parity: int = 0
+    coverage: Mapping[int, tuple[int, int, int, int]] = MappingProxyType({})
+    nis_by_tenor: Mapping[int, tuple[float, int]] = MappingProxyType({})
 
 
 class SurfaceUpdate(NamedTuple):

@@ -3,8 +3,10 @@ them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kvd.calibrator import doors
 from kvd.calibrator.board import Board
@@ -13,11 +15,13 @@ from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.showcase import Clock, Showcase
 from kvd.config import Settings
-from kvd.core import estimate, joint, kalman
+from kvd.core import estimate, joint, kalman, measurement
 from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome, Vols
 from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
+
+BANDS = (0.6744897501960817, measurement.BAND_90, 1.959963984540054)  # 50, 90 and 95 % of a normal law
 
 
 class Book:
@@ -36,6 +40,8 @@ class Book:
         self._receive_us = 0
         self._predicted_us = 0
         self._noise_factor = 1.0
+        self._scale = np.ones(measurement.BUCKETS)
+        self._buckets = np.zeros(0, dtype=np.intp)
 
     def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
         """Apply the events of one batch that ends at `instant_us`."""
@@ -56,8 +62,8 @@ class Book:
         suspect = sum(not self._forwards.check(e, self._board) for e in sorted(spoken) if e in self._rungs)
         clock = Clock(instant_us, self._now_us, self._receive_us)
         evidence = self._board, self._forwards, outcome
-        changed = self._showcase.show(clock, self._joint, self._rungs, evidence)
-        facts = _facts(outcome, refused, suspect, self._settings.measurement.inflated_below)
+        changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
+        facts = _facts(outcome, self._buckets, refused, suspect, self._settings.measurement.inflated_below)
         return SurfaceUpdate(*self._of, instant_us, changed, withdrawn, facts)
 
     def _gap(self, gap: Gap) -> None:
@@ -91,16 +97,18 @@ class Book:
             self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d)
         self._predicted_us, self._noise_factor = self._now_us, 1.0
         for expiry_us in np.setdiff1d(admitted.expiry_us, self._joint.expiry_us).tolist():
-            self._joint = joint.admit(self._joint, expiry_us, self._now_us, d)
+            self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, self._settings.calibrator.residual)
             self._rungs[expiry_us] = Rung(self._now_us)
         place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
-        vols = Vols(place, admitted.k, admitted.vol, admitted.R, admitted.repetition)
-        tau = year_fraction(self._now_us, self._joint.expiry_us)
+        tau, m = year_fraction(self._now_us, self._joint.expiry_us), self._settings.measurement
+        self._buckets = measurement.bucket(tau[place])
+        vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale[self._buckets], admitted.repetition)
         try:
-            self._joint, outcome = estimate.update(self._joint, tau, vols, self._settings.measurement)
+            self._joint, outcome = estimate.update(self._joint, tau, vols, m)
         except kalman.NotPositiveDefiniteError:
             refused["not_positive_definite"] = len(vols.k)
             return None
+        self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, m)
         for expiry_us in self._joint.expiry_us[outcome.touched].tolist():
             self._rungs[expiry_us].applied(self._now_us)
         return outcome
@@ -114,7 +122,9 @@ class Book:
         return self._withheld[name]
 
 
-def _facts(outcome: Outcome | None, refused: dict[str, int], suspect: int, inflated_below: float) -> BatchFacts:
+def _facts(
+    outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], suspect: int, inflated_below: float
+) -> BatchFacts:
     if outcome is None:
         return BatchFacts(0, refused, {}, 0.0, 0, suspect)
     inflated = int(np.count_nonzero(outcome.weight < inflated_below))
@@ -125,4 +135,17 @@ def _facts(outcome: Outcome | None, refused: dict[str, int], suspect: int, infla
         nis=float(outcome.nis.sum()),
         nis_dof=int(outcome.nis_dof.sum()),
         forwards_outside_parity=suspect,
+        **_by_tenor(outcome, buckets),
     )
+
+
+def _by_tenor(outcome: Outcome, buckets: NDArray[np.intp]) -> dict[str, Any]:
+    """Coverage of the predictive bands and NIS of a batch, by tenor bucket."""
+    z = np.abs(outcome.innovation) / np.sqrt(outcome.S)
+    first = np.cumsum(outcome.nis_dof) - outcome.nis_dof
+    coverage, nis = {}, {}
+    for bucket in np.unique(buckets).tolist():
+        own, slices = z[buckets == bucket], buckets[first] == bucket
+        coverage[bucket] = (len(own), *(int(np.count_nonzero(own < band)) for band in BANDS))
+        nis[bucket] = float(outcome.nis[slices].sum()), int(outcome.nis_dof[slices].sum())
+    return {"coverage": coverage, "nis_by_tenor": nis}

@@ -42,6 +42,7 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
     batch_ms: Count = 50
     predicted_after_s: Positive = 120.0
     widened_above_sd: Positive = 0.05
+    residual: bool = True
     hold_out: bool = False
     hold_out_seed: str = "0"
 

@@ -1,46 +1,80 @@
-"""Static-arbitrage margins of SVI slices.
+"""Static-arbitrage margins of whole smiles, backbone and residual, in normalised coordinates.
 
-* Butterfly: Durrleman's condition (Gatheral & Jacquier 2014, equation 2.1), with w the total variance at
-log-moneyness k
+With w(k) = w0 f(z)**2, z = k/sqrt(w0) (`kvd.core.smile`):
 
-      g(k) = (1 - k w'/(2 w))**2 - (w'**2 / 4) (1/w + 1/4) + w''/2 >= 0
+* Butterfly: Durrleman's condition (Gatheral & Jacquier 2014, equation 2.1)
+  ``(1 - k w'/(2 w))**2 - (w'**2/4) (1/w + 1/4) + w''/2 >= 0`` reads
 
-* Calendar: w(k, T2) >= w(k, T1) at equal k for T2 > T1, stated relative to the ATM variance of the slice that is
-judged.
+      g = (1 - z f'/f)**2 + f f'' - w0 (f f')**2 / 4 >= 0
+
+* Calendar: w(k, T2) >= w(k, T1) at equal k for T2 > T1, stated relative to the ATM variance of the earlier slice.
+* Wings: the slopes of w are at most 2 (Lee 2004): sqrt(w0) p, sqrt(w0) c <= 2.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kvd.core import smile
+from kvd.core.svi import LEVEL
+
 Floats = NDArray[np.float64]
 
 
-def total_variance(raw: Floats, k: Floats) -> tuple[Floats, Floats, Floats]:
-    """w and its first two derivatives in k: raw SVI parameters (S, 5) at log-moneynesses (S, G)."""
-    a, b, rho, m, sigma = (column[:, None] for column in raw.T)
-    d = k - m
-    root = np.sqrt(d * d + sigma * sigma)
-    return a + b * (rho * d + root), b * (rho + d / root), b * sigma * sigma / root**3
+class Surface(NamedTuple):
+    """Slices in ascending expiry: states `x` (S, 5), residual coefficients `u` (S, M), times to expiry `tau` (S,)."""
+
+    x: Floats
+    u: Floats
+    tau: Floats
+
+    @property
+    def w0(self) -> Floats:
+        """ATM total variances, (S,)."""
+        return np.asarray(np.exp(2 * self.x[:, LEVEL]) * self.tau)
+
+    def take(self, chosen: NDArray[np.intp]) -> "Surface":
+        """The slices at `chosen`."""
+        return Surface(self.x[chosen], self.u[chosen], self.tau[chosen])
 
 
-def durrleman(k: Floats, w: Floats, w1: Floats, w2: Floats) -> Floats:
-    """Durrleman's g from total variance and its derivatives, elementwise."""
-    return np.asarray((1 - 0.5 * k * w1 / w) ** 2 - 0.25 * w1 * w1 * (1 / w + 0.25) + 0.5 * w2)
+def grids(low: Floats, high: Floats, w0: Floats, points: int) -> Floats:
+    """Log-moneynesses, (S, points), from `low` to `high` (S,) each, twice as dense within two standard deviations."""
+    root = np.sqrt(w0)[:, None]
+    a, b = np.arcsinh(low[:, None] / root), np.arcsinh(high[:, None] / root)
+    return np.asarray(np.sinh(a + (b - a) * np.linspace(0.0, 1.0, points)) * root)
 
 
-def margins(raw: Floats, judged: NDArray[np.intp], k: Floats) -> tuple[Floats, Floats, Floats]:
-    """Least w, g and calendar gap, (T,) each, of slices `judged` (T,) over grids `k` (T, G).
+def butterfly(surface: Surface, k: Floats) -> tuple[Floats, Floats]:
+    """Durrleman's g and f at log-moneynesses `k` (S, G) of each slice, (S, G) each."""
+    w0 = surface.w0[:, None]
+    return _durrleman(w0, k / np.sqrt(w0), *smile.normalised(surface.x, surface.u, k / np.sqrt(w0)))
 
-    `raw` holds all slices, (S, 5), in ascending expiry. The calendar gap is the least of ``(w_later - w)/w0`` and
-    ``(w - w_earlier)/w0`` against the nearest expiries; +inf for a lone slice.
+
+def total_variance(surface: Surface, k: Floats) -> Floats:
+    """w at log-moneynesses `k` (S, G) of each slice."""
+    w0 = surface.w0[:, None]
+    f, _, _ = smile.normalised(surface.x, surface.u, k / np.sqrt(w0))
+    return np.asarray(w0 * f * f)
+
+
+def margins(surface: Surface, k: Floats) -> tuple[Floats, Floats, Floats]:
+    """g and f of each slice on its grid `k` (S, G), and the calendar gaps of each pair of neighbours, (S - 1, 2G).
+
+    A gap is (w_later - w_earlier)/w0_earlier, on the earlier slice's grid and then on the later's.
     """
-    w, w1, w2 = total_variance(raw[judged], k)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        g = durrleman(k, w, w1, w2)
-    w0 = total_variance(raw[judged], np.zeros((len(judged), 1)))[0]
-    last = len(raw) - 1
-    later, _, _ = total_variance(raw[np.minimum(judged + 1, last)], k)
-    earlier, _, _ = total_variance(raw[np.maximum(judged - 1, 0)], k)
-    above = np.where((judged < last)[:, None], later - w, np.inf)
-    below = np.where((judged > 0)[:, None], w - earlier, np.inf)
-    return w.min(axis=1), g.min(axis=1), (np.minimum(above, below) / w0).min(axis=1)
+    G = k.shape[1]
+    beside = np.concatenate((k, np.roll(k, 1, axis=0), np.roll(k, -1, axis=0)), axis=1)  # own, earlier's, later's grid
+    w0 = surface.w0[:, None]
+    z = beside / np.sqrt(w0)
+    f, f1, f2 = smile.normalised(surface.x, surface.u, z)
+    g, _ = _durrleman(w0, z[:, :G], f[:, :G], f1[:, :G], f2[:, :G])
+    w = w0 * f * f
+    on_earlier = w[1:, G : 2 * G] - w[:-1, :G]
+    on_later = w[1:, :G] - w[:-1, 2 * G :]
+    return g, f[:, :G], np.concatenate((on_earlier, on_later), axis=1) / w0[:-1]
+
+
+def _durrleman(w0: Floats, z: Floats, f: Floats, f1: Floats, f2: Floats) -> tuple[Floats, Floats]:
+    return (1 - z * f1 / f) ** 2 + f * f2 - 0.25 * w0 * (f * f1) ** 2, f

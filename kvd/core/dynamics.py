@@ -1,13 +1,16 @@
 """How a surface moves when nobody looks: process noise by tenor, coupled across expiries, and where a new slice starts.
 
-Every coordinate of every slice wanders as a Gaussian process with standard deviation ``s_a(tau) sqrt(dt)``, dt in
-years:
+Level, skew and curvature of every slice are random walks with standard deviation ``s_a(tau) sqrt(dt)``, dt in years:
 
-    s_a(tau) = s_a(30 d) (30 d / tau)**power        tau not below `shortest_tau_d`
+    s_a(tau) = s_a(30 d) (30 d / tau)**tenor_power        tau not below `shortest_tau_d`
+
+The wings, lambda_p and lambda_c, are Ornstein-Uhlenbeck processes about `put_wing_mean` and `call_wing_mean` with time
+constant `wing_reversion_h` and long-run standard deviation `wing_sd` at any tenor: what was once seen of a wing is soon
+forgotten where it is not quoted. Moves of two expiries correlate as
+
     corr(i, j) = exp(-|ln(tau_i / tau_j)| / correlation_length)
 
-Level, skew and curvature are random walks; the wings return to `put_wing_mean` and `call_wing_mean` with a time
-constant of `wing_reversion_h`, so that unquoted wings forget what was once seen there.
+The residual curve fades with time constant `residual_h`, its prior variance restored (`kvd.core.joint`).
 """
 
 import numpy as np
@@ -23,18 +26,19 @@ MONTH_Y = 30.0 / YEAR_D
 
 
 class Dynamics(Struct, frozen=True, forbid_unknown_fields=True):
-    """[dynamics]: standard deviations per square-root year at a tenor of 30 days, and how they scale and couple."""
+    """[dynamics]: standard deviations per square-root year at a tenor of 30 days (`wing_sd`: in the long run)."""
 
     level_sd: float = 0.9
     skew_sd: float = 0.5
-    curvature_sd: float = 4.0
-    wing_sd: float = 4.0
+    curvature_sd: float = 1.5
+    wing_sd: float = 0.12
     tenor_power: float = 0.5
     shortest_tau_d: float = 0.25
     correlation_length: float = 2.0
     put_wing_mean: float = 0.7
-    call_wing_mean: float = 0.3
-    wing_reversion_h: float = 24.0
+    call_wing_mean: float = 0.5
+    wing_reversion_h: float = 3.0
+    residual_h: float = 6.0
     gap_factor: float = 2.0
 
 
@@ -45,15 +49,18 @@ def transition(tau: Floats, dt_y: float, noise_factor: float, d: Dynamics) -> tu
     `noise_factor` multiplies Q: above one after a gap. The state is slice-major: slice i holds rows 5i to 5i + 4.
     """
     keep = np.ones(DIM)
-    keep[PUT_WING] = keep[CALL_WING] = np.exp(-dt_y * YEAR_D * 24 / d.wing_reversion_h)
+    keep[PUT_WING:] = np.exp(-dt_y * noise_factor * YEAR_D * 24 / d.wing_reversion_h)
     mean = np.zeros(DIM)
     mean[PUT_WING], mean[CALL_WING] = d.put_wing_mean, d.call_wing_mean
-    sd = np.array([d.level_sd, d.skew_sd, d.curvature_sd, d.wing_sd, d.wing_sd])
-    scale = (MONTH_Y / np.maximum(tau, d.shortest_tau_d / YEAR_D)) ** d.tenor_power
-    step = scale * np.sqrt(dt_y * noise_factor)
-    across = np.outer(step, step) * correlation(tau, d)
-    Q = np.kron(across, np.diag(sd * sd))
-    return np.diag(np.tile(keep, len(tau))), np.tile((1 - keep) * mean, len(tau)), np.asarray(Q, dtype=np.float64)
+    tenor = (MONTH_Y / np.maximum(tau, d.shortest_tau_d / YEAR_D)) ** d.tenor_power * np.sqrt(dt_y * noise_factor)
+    step = np.outer(tenor, (d.level_sd, d.skew_sd, d.curvature_sd, 0.0, 0.0))
+    step[:, PUT_WING:] = d.wing_sd * np.sqrt(1 - keep[PUT_WING] ** 2)
+    coupled = np.einsum("ia,ij,ja->iaj", step, correlation(tau, d), step)
+    size = len(tau)
+    Q = np.zeros((size, DIM, size, DIM))
+    every = np.arange(DIM)
+    Q[:, every, :, every] = coupled.transpose(1, 0, 2)
+    return np.diag(np.tile(keep, size)), np.tile((1 - keep) * mean, size), Q.reshape(size * DIM, size * DIM)
 
 
 def correlation(tau: Floats, d: Dynamics) -> Floats:

@@ -1,28 +1,31 @@
 """One batch of vols into the joint posterior of all slices: an iterated, robust, whitened Kalman update.
 
-For slice i with prior mean x_i, marginal covariance P_i, vols z, model h and gradient J at a moving point x*, the
-batch says
+For one slice let xi = x - x_mean and u = u_mean + A xi + e be backbone and residual (`kvd.core.joint`), a priori
+N(0, P_i) and N(0, V). Vols y with model h, gradients J in x and B in u at a moving point say, with H = (J + B A, B),
 
-    L = J' W R^-1 J,   b = J' W R^-1 (z - h(x*) + J (x* - x_i)),   x* <- x_i + (P_i^-1 + L)^-1 b          (Gauss-Newton)
+    L = H' W R^-1 H,   b = H' W R^-1 (y - h* + H (xi*, e*)),   (xi, e) <- (diag(P_i, V)^-1 + L)^-1 b
+    (Gauss-Newton)
 
-with robust weights W fixed on the prior innovations. At the last point L = V diag(l) V' is handed to the filter as
-at most five rows
+with robust weights W fixed on the prior innovations (Bell & Cathey 1993 for the iteration). At the last point e is
+integrated out and what remains of the batch for the backbone,
 
-    H = l^(1/2) V',   z - H x_i = l^(-1/2) V' b,   R = I
+    V' = V (I + L_ee V)^-1,   L_x = L_xx - L_xe V' L_ex = U diag(l) U',   b_x' = b_x - L_xe V' b_e,
 
-which have the posterior of the full batch (Bell & Cathey 1993 for the iteration; the rows are its information square
-root). The filter itself is joint over all slices, so an expiry that was not quoted moves with its neighbours. NIS is
-that of all n prior innovations with the R that was not inflated, slice by slice: e' (J P J' + R)^-1 e by the
-Woodbury identity.
+is handed to the filter as at most five rows l^(1/2) U' xi = l^(-1/2) U' b_x' + N(0, I), which have the posterior of
+the full batch. The filter is joint over the backbones of all slices, so an expiry that was not quoted moves with its
+neighbours. The residuals follow in closed form: A' = A - V' L_ex and u_mean' = u_mean + V' (b_e - L_ex xi') + A xi',
+xi' the move of the backbone's mean. NIS is that of all n prior innovations with the R that was not inflated, slice
+by slice.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import kalman, svi
-from kvd.core.joint import Joint, marginals
+from kvd.core import kalman, smile
+from kvd.core.joint import Joint, M, marginals, moved
 from kvd.core.measurement import Measurement, student_weight
 from kvd.core.svi import DIM
 
@@ -31,7 +34,7 @@ Index = NDArray[np.intp]
 
 LONGEST_STEP = 0.3
 # a shorter Gauss-Newton step moves the linearisation by less than the quotes can tell
-SETTLED_STEP = np.array([0.02, 0.02, 0.07, 0.1, 0.1])
+SETTLED_STEP = np.concatenate(([0.02, 0.02, 0.1, 0.15, 0.15], np.full(M, 2.0)))
 NEGLIGIBLE = 1e-9
 LOWEST = np.array([np.log(0.01), -2.0, np.log(1e-3), -3.0, -3.0])
 HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
@@ -52,13 +55,14 @@ class Vols(NamedTuple):
 
 class Outcome(NamedTuple):
     """What a batch did. Per touched slice, (T,): its index, NIS and degrees of freedom; per quote, (N,): prior
-    innovation and weight.
+    innovation, its predicted variance S, and weight.
     """
 
     touched: Index
     nis: Floats
     nis_dof: Index
     innovation: Floats
+    S: Floats
     weight: Floats
 
 
@@ -68,51 +72,100 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
     The order of the quotes within a slice does not matter; the slices of `vols.place` must be ascending.
     """
     touched, first, local = np.unique(vols.place, return_index=True, return_inverse=True)
-    x0, tau_t = joint.x[touched], tau[touched]
-    P0 = marginals(joint.P, touched)
+    x0, u0, A, tau_t = joint.x[touched], joint.u[touched], joint.A[touched], tau[touched]
+    prior = _prior(joint, touched)
 
-    h, J = svi.vol_and_jacobian(x0, tau_t, local, vols.k)
+    h, H = _linearise(x0, u0, A, tau_t, local, vols.k)
     innovation = vols.vol - h
     precision = 1 / vols.R
-    L, b = _information(J, innovation, precision, first)
-    step = _solve(P0, L, b)
-    # e' (J P J' + R)^-1 e = e' R^-1 e - b' (P^-1 + L)^-1 b
+    L, b = _information(H, innovation, precision, first)
+    step = _solve(prior, L, b)
+    # e' (H P H' + R)^-1 e = e' R^-1 e - b' (P^-1 + L)^-1 b
     nis = np.add.reduceat(innovation * innovation * precision, first) - np.einsum("ti,ti->t", b, step)
 
-    state_variance = np.einsum("ni,nij,nj->n", J, P0[local], J)
-    weight = student_weight(innovation, state_variance + vols.R, m)
+    S = _state_variance(H, prior, first) + vols.R
+    weight = student_weight(innovation, S, m)
     trust = weight / vols.repetition
     if trust.min() < 1:
         precision = trust * precision
-        L, b = _information(J, innovation, precision, first)
-        step = _solve(P0, L, b)
-    x = x0
+        L, b = _information(H, innovation, precision, first)
+        step = _solve(prior, L, b)
+    at = np.zeros_like(step)
     for _ in range(m.passes):
         if (np.abs(step) < SETTLED_STEP).all():
             break
-        x = np.clip(x + np.clip(step, -LONGEST_STEP, LONGEST_STEP), LOWEST, HIGHEST)
-        h, J = svi.vol_and_jacobian(x, tau_t, local, vols.k)
-        L, b = _information(J, vols.vol - h + np.einsum("ni,ni->n", J, (x - x0)[local]), precision, first)
-        step = x0 + _solve(P0, L, b) - x
+        at = at + np.concatenate((np.clip(step[:, :DIM], -LONGEST_STEP, LONGEST_STEP), step[:, DIM:]), axis=1)
+        at[:, :DIM] = np.clip(at[:, :DIM], LOWEST - x0, HIGHEST - x0)
+        u = u0 + np.einsum("tmi,ti->tm", A, at[:, :DIM]) + at[:, DIM:]
+        h, H = _linearise(x0 + at[:, :DIM], u, A, tau_t, local, vols.k)
+        L, b = _information(H, vols.vol - h + np.einsum("ni,ni->n", H, at[local]), precision, first)
+        step = _solve(prior, L, b) - at
 
-    H, y = _rows(L, b)
+    dof = np.diff(np.append(first, len(vols.k)))
+    return _condition(joint, touched, L, b), Outcome(touched, nis, dof, innovation, S, weight)
+
+
+def _prior(joint: Joint, touched: Index) -> Floats:
+    """Block-diagonal prior of (xi, e) for each touched slice, (T, 5 + M, 5 + M)."""
+    prior = np.zeros((len(touched), DIM + M, DIM + M))
+    prior[:, :DIM, :DIM] = marginals(joint.P, touched)
+    prior[:, DIM:, DIM:] = joint.V[touched]
+    return prior
+
+
+def _linearise(x: Floats, u: Floats, A: Floats, tau: Floats, local: Index, k: Floats) -> tuple[Floats, Floats]:
+    """Vols (N,) and H = (J + B A, B), (N, 5 + M)."""
+    h, J, B = smile.vol_and_jacobian(x, u, tau, local, k)
+    return h, np.concatenate((J + np.einsum("nm,nmi->ni", B, A[local]), B), axis=1)
+
+
+def _condition(joint: Joint, touched: Index, L: Floats, b: Floats) -> Joint:
+    """The posterior of `joint` given each touched slice's information L, (T, 5 + M, 5 + M), and b, (T, 5 + M)."""
+    V, Lxe, be = joint.V[touched], L[:, :DIM, DIM:], b[:, DIM:, None]
+    given = np.linalg.solve(np.eye(M) + V @ L[:, DIM:, DIM:], V)
+    given = 0.5 * (given + given.transpose(0, 2, 1))
+    Lex = Lxe.transpose(0, 2, 1)
+    Lx, bx = L[:, :DIM, :DIM] - Lxe @ given @ Lex, (b[:, :DIM, None] - Lxe @ given @ be)[:, :, 0]
+    H, y = _rows(Lx, bx)
     own = (DIM * touched[:, None] + np.arange(DIM)).ravel()
     flat = joint.x.ravel()
-    posterior, P = kalman.update(flat, joint.P, H, y + H @ flat[own], own)
-    moved = Joint(np.clip(posterior.reshape(-1, DIM), LOWEST, HIGHEST), P, joint.expiry_us)
-    return moved, Outcome(touched, nis, np.diff(np.append(first, len(vols.k))), innovation, weight)
+    mean, P = kalman.update(flat, joint.P, H, y + H @ flat[own], own)
+    x = np.clip(mean.reshape(-1, DIM), LOWEST, HIGHEST)
+    posterior = moved(joint, x, P)
+    posterior.u[touched] += (given @ (be - Lex @ (x - joint.x)[touched][:, :, None]))[:, :, 0]
+    A, Vs = joint.A.copy(), joint.V.copy()
+    A[touched] -= given @ Lex
+    Vs[touched] = given
+    return posterior._replace(A=A, V=Vs)
 
 
-def _information(J: Floats, e: Floats, precision: Floats, first: Index) -> tuple[Floats, Floats]:
-    """J' W J, (T, 5, 5), and J' W e, (T, 5), summed over the quotes of each slice."""
-    weighted = J * precision[:, None]
-    L = np.add.reduceat(weighted[:, :, None] * J[:, None, :], first, axis=0)
-    return np.asarray(L), np.add.reduceat(weighted * e[:, None], first, axis=0)
+def _slices(first: Index, n: int) -> Iterator[tuple[int, slice]]:
+    """Each touched slice and where its quotes stand among all `n`: matrices are cheaper by slice than by quote."""
+    return enumerate(map(slice, first.tolist(), [*first[1:].tolist(), n]))
+
+
+def _state_variance(H: Floats, prior: Floats, first: Index) -> Floats:
+    """H P H' of every quote, (N,)."""
+    variance = np.empty(len(H))
+    for i, own in _slices(first, len(H)):
+        variance[own] = ((H[own] @ prior[i]) * H[own]).sum(axis=1)
+    return variance
+
+
+def _information(H: Floats, e: Floats, precision: Floats, first: Index) -> tuple[Floats, Floats]:
+    """H' W H, (T, d, d), and H' W e, (T, d), summed over the quotes of each slice."""
+    L = np.empty((len(first), H.shape[1], H.shape[1]))
+    b = np.empty((len(first), H.shape[1]))
+    for i, own in _slices(first, len(e)):
+        weighted = H[own].T * precision[own]
+        np.matmul(weighted, H[own], out=L[i])
+        np.matmul(weighted, e[own], out=b[i])
+    return L, b
 
 
 def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
-    """(P^-1 + L)^-1 b for each slice without inverting P, (T, 5)."""
-    step: Floats = P @ np.linalg.solve(np.eye(DIM) + L @ P, b[:, :, None])
+    """(P^-1 + L)^-1 b for each slice without inverting P, (T, d)."""
+    step: Floats = P @ np.linalg.solve(np.eye(P.shape[1]) + L @ P, b[:, :, None])
     return step[:, :, 0]
 
 
@@ -122,7 +175,8 @@ def _rows(L: Floats, b: Floats) -> tuple[Floats, Floats]:
     keep = values > NEGLIGIBLE * values[:, -1:]
     root = np.sqrt(np.where(keep, values, 1.0))
     y = np.einsum("tij,ti->tj", vectors, b) / root
-    every = np.arange(len(L))
-    H = np.zeros((len(L), DIM, len(L), DIM))
+    T = len(L)
+    H = np.zeros((T, DIM, T, DIM))
+    every = np.arange(T)
     H[every, :, every, :] = root[:, :, None] * vectors.transpose(0, 2, 1)
-    return H.reshape(len(L) * DIM, len(L) * DIM)[keep.ravel()], y[keep]
+    return H.reshape(T * DIM, T * DIM)[keep.ravel()], y[keep]

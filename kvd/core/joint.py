@@ -1,11 +1,17 @@
-"""The filter's state over all slices of an underlying, as a record, and what time and listings do to it."""
+"""The filter's state over all slices of an underlying, as a record, and what time and listings do to it.
+
+The backbones of all slices are one joint Gaussian. A slice's residual coefficients belong to that slice alone and
+are held conditionally on its backbone, which loses nothing as long as no quote speaks of two slices:
+
+    u = u_mean + A (x - x_mean) + e,   e ~ N(0, V), independent of every backbone
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import dynamics, kalman
+from kvd.core import dynamics, kalman, residual
 from kvd.core.daycount import YEAR_US, year_fraction
 from kvd.core.dynamics import Dynamics
 from kvd.core.svi import DIM
@@ -15,16 +21,29 @@ Index = NDArray[np.intp]
 
 
 class Joint(NamedTuple):
-    """Mean (S, 5), covariance (5S, 5S) slice-major, and each slice's expiry in microseconds since the epoch, (S,),
-    ascending.
+    """State of S slices in ascending expiry.
+
+    Backbones: mean `x` (S, 5), covariance `P` (5S, 5S) slice-major. Residuals, M coefficients each: mean `u` (S, M),
+    regression `A` (S, M, 5) on the own backbone, covariance `V` (S, M, M) given it. `expiry_us` (S,).
     """
 
     x: Floats
     P: Floats
+    u: Floats
+    A: Floats
+    V: Floats
     expiry_us: NDArray[np.int64]
 
 
-EMPTY = Joint(np.zeros((0, DIM)), np.zeros((0, 0)), np.zeros(0, dtype=np.int64))
+M = residual.DIM
+EMPTY = Joint(
+    np.zeros((0, DIM)),
+    np.zeros((0, 0)),
+    np.zeros((0, M)),
+    np.zeros((0, M, DIM)),
+    np.zeros((0, M, M)),
+    np.zeros(0, dtype=np.int64),
+)
 
 
 def marginals(P: Floats, chosen: Index) -> Floats:
@@ -33,18 +52,50 @@ def marginals(P: Floats, chosen: Index) -> Floats:
     return P.reshape(slices, DIM, slices, DIM)[chosen, :, chosen, :]
 
 
+def moved(joint: Joint, x: Floats, P: Floats) -> Joint:
+    """The joint with new backbones; each residual's mean follows its own backbone."""
+    return joint._replace(x=x, P=P, u=joint.u + np.matmul(joint.A, (x - joint.x)[:, :, None])[:, :, 0])
+
+
+def covariances(joint: Joint, chosen: Index) -> Floats:
+    """Covariances of (x, u) of slices `chosen` (T,), shape (T, 5 + M, 5 + M)."""
+    P, A = marginals(joint.P, chosen), joint.A[chosen]
+    full = np.empty((len(chosen), DIM + M, DIM + M))
+    full[:, :DIM, :DIM] = P
+    full[:, DIM:, :DIM] = A @ P
+    full[:, :DIM, DIM:] = full[:, DIM:, :DIM].transpose(0, 2, 1)
+    full[:, DIM:, DIM:] = full[:, DIM:, :DIM] @ A.transpose(0, 2, 1) + joint.V[chosen]
+    return full
+
+
 def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dynamics) -> Joint:
-    """Let time pass from one instant to a later one; `noise_factor` multiplies the process noise."""
+    """Let time pass from one instant to a later one; `noise_factor` multiplies the process noise.
+
+    Residuals return to zero, with prior variance, over `Dynamics.residual_h` hours: u' = keep u + noise.
+    """
     if not len(joint.x) or to_us <= from_us:
         return joint
     tau = year_fraction(to_us, joint.expiry_us)
-    F, u, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d)
-    x, P = kalman.predict(joint.x.ravel(), joint.P, F, u, Q)
-    return Joint(x.reshape(-1, DIM), P, joint.expiry_us)
+    F, b, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d)
+    x, P = kalman.predict(joint.x.ravel(), joint.P, F, b, Q)
+    every = np.arange(len(joint.x))
+    keep = np.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))
+    before, after = marginals(joint.P, every), marginals(P, every)
+    own = marginals(F, every)
+    # cov(u', x') = keep A P F'; the regression on the new backbone, and what is left unexplained by it
+    cross = keep * joint.A @ before @ own.transpose(0, 2, 1)
+    A = np.linalg.solve(after, cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+    total = joint.V + joint.A @ before @ joint.A.transpose(0, 2, 1)
+    fresh = (1 - keep**2) * np.eye(M) * np.asarray(joint.V.any(axis=(1, 2)))[:, None, None]
+    V = keep**2 * total + fresh - A @ cross.transpose(0, 2, 1)
+    return Joint(x.reshape(-1, DIM), P, keep * joint.u, A, 0.5 * (V + V.transpose(0, 2, 1)), joint.expiry_us)
 
 
-def admit(joint: Joint, expiry_us: int, now_us: int, d: Dynamics) -> Joint:
-    """Let a new expiry in, started from its neighbours and independent of them until quotes say more."""
+def admit(joint: Joint, expiry_us: int, now_us: int, d: Dynamics, curved: bool = True) -> Joint:
+    """Let a new expiry in, started from its neighbours and independent of them until quotes say more.
+
+    Without `curved` its residual curve is zero, and known to be.
+    """
     x, block = dynamics.start((expiry_us - now_us) / YEAR_US, year_fraction(now_us, joint.expiry_us), joint.x, d)
     place = int(np.searchsorted(joint.expiry_us, expiry_us))
     own = slice(DIM * place, DIM * place + DIM)
@@ -52,7 +103,14 @@ def admit(joint: Joint, expiry_us: int, now_us: int, d: Dynamics) -> Joint:
     P = np.zeros((len(old) + DIM, len(old) + DIM))
     P[np.ix_(old, old)] = joint.P
     P[own, own] = block
-    return Joint(np.insert(joint.x, place, x, axis=0), P, np.insert(joint.expiry_us, place, expiry_us))
+    return Joint(
+        np.insert(joint.x, place, x, axis=0),
+        P,
+        np.insert(joint.u, place, np.zeros(M), axis=0),
+        np.insert(joint.A, place, np.zeros((M, DIM)), axis=0),
+        np.insert(joint.V, place, np.eye(M) * curved, axis=0),
+        np.insert(joint.expiry_us, place, expiry_us),
+    )
 
 
 def expire(joint: Joint, now_us: int) -> tuple[Joint, tuple[int, ...]]:
@@ -61,6 +119,6 @@ def expire(joint: Joint, now_us: int) -> tuple[Joint, tuple[int, ...]]:
     if keep.all():
         return joint, ()
     rows = np.repeat(keep, DIM)
-    return Joint(joint.x[keep], joint.P[np.ix_(rows, rows)], joint.expiry_us[keep]), tuple(
-        joint.expiry_us[~keep].tolist()
-    )
+    x, P, u, A, V, expiry_us = joint
+    left = Joint(x[keep], P[np.ix_(rows, rows)], u[keep], A[keep], V[keep], expiry_us[keep])
+    return left, tuple(expiry_us[~keep].tolist())

@@ -24,31 +24,25 @@ def predict(x: Floats, P: Floats, F: Floats, u: Floats, Q: Floats) -> tuple[Floa
     return _checked(kf)
 
 
-def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index | None = None) -> tuple[Floats, Floats]:
+def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floats, Floats]:
     """Measurement update with ``z = H x_own + v``, v ~ N(0, I); z (m,), H (m, len(own)). No rows: no change.
 
-    The engine works on the coordinates `own` (ascending; all of them by default) alone. The others follow by their
-    regression G on those, which is the same posterior at a fraction of the cost:
-
-        x' = x + G (x_own' - x_own),   P' = P + G (P_own' - P_own) G'
+    The engine works on the coordinates `own` alone; the others follow by their regression G on those, which is the same
+    posterior at a fraction of the cost: ``x' = x + G (x_own' - x_own)``, ``P' = P + G (P_own' - P_own) G'``.
     """
     if not len(z):
         return x, P
     if not (np.isfinite(z).all() and np.isfinite(H).all()):
         raise NotPositiveDefiniteError("a measurement row is not finite")
-    if own is None or len(own) == len(x):
-        return _engine_update(x, P, H, z)
     before = P[np.ix_(own, own)]
-    mean, after = _engine_update(x[own], before, H, z)
+    kf = _engine(x[own], before, len(z))
+    kf.update(z[:, None], R=np.eye(len(z)), H=H)
+    mean, after = _checked(kf)
+    if len(own) == len(x):
+        return mean, after
     G = np.linalg.solve(before, P[own]).T
     P = P + G @ (after - before) @ G.T
     return x + G @ (mean - x[own]), 0.5 * (P + P.T)
-
-
-def _engine_update(x: Floats, P: Floats, H: Floats, z: Floats) -> tuple[Floats, Floats]:
-    kf = _engine(x, P, len(z))
-    kf.update(z[:, None], R=np.eye(len(z)), H=H)
-    return _checked(kf)
 
 
 def _engine(x: Floats, P: Floats, rows: int) -> KalmanFilter:

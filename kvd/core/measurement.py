@@ -22,6 +22,12 @@ with S the innovation variance, a t-scale of S (nu - 2)/nu and innovation e,
     weight = min(1, (nu + 1) / (nu + e**2 / (S (nu - 2) / nu)) * nu / (nu - 2))
 
 capped at one, so that a quote that agrees is never believed more than its spread says.
+
+R is right when nine innovations in ten lie within 1.645 sqrt(S). Each tenor bucket has a scale that multiplies R and
+learns that from its own innovations, a step of `scale_rate` for each (Robbins & Monro 1951 on the quantile; outliers
+count once):
+
+    ln scale += scale_rate (1{|e| > 1.645 sqrt(S)} - outside_share)
 """
 
 import numpy as np
@@ -43,6 +49,8 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     widest_half_ratio: float = 0.5
     student_nu: float = 4.0
     inflated_below: float = 0.5
+    scale_rate: float = 0.02
+    outside_share: float = 0.09
     passes: int = 3
     near_money_sd: float = 0.1
 
@@ -66,3 +74,21 @@ def student_weight(innovation: Floats, S: Floats, m: Measurement) -> Floats:
     shrink = (m.student_nu - 2) / m.student_nu
     weight = (m.student_nu + 1) / (m.student_nu + innovation**2 / (S * shrink)) / shrink
     return np.asarray(np.minimum(1.0, weight))
+
+
+TENOR_EDGES_D = np.array([1.0, 7.0, 30.0, 90.0])
+BUCKETS = len(TENOR_EDGES_D) + 1
+BAND_90 = 1.6448536269514722
+NARROWEST, WIDEST = 0.02, 20.0
+
+
+def bucket(tau: Floats) -> NDArray[np.intp]:
+    """Tenor buckets, 0 to 4, of times to expiry in years."""
+    return np.searchsorted(TENOR_EDGES_D, tau * 365.0)
+
+
+def adapted(scale: Floats, buckets: NDArray[np.intp], innovation: Floats, S: Floats, m: Measurement) -> Floats:
+    """The scales of R, (BUCKETS,), after innovations (N,) with predicted variances `S` (N,)."""
+    outside = np.abs(innovation) > BAND_90 * np.sqrt(S)
+    step = np.bincount(buckets, m.scale_rate * (outside - m.outside_share), minlength=BUCKETS)
+    return np.asarray(np.clip(scale * np.exp(step), NARROWEST, WIDEST))

@@ -35,10 +35,10 @@ MIN_OMEGA = 1e-3
 
 
 class Slices(NamedTuple):
-    """Slices made ready for evaluation; every field has shape (S,) except ``gradient``, (4, 4, S).
+    """Slices made ready for evaluation; every field has shape (S,).
 
-    ``gradient[i, j]`` is the derivative with respect to coordinate ``1 + j`` of the multiplier of the i-th function of
-    `_basis`, so that the gradient of omega at a point is one small product.
+    ``r`` is sqrt(psi**2 + kappa/2), ``put_factor`` and ``call_factor`` exp(lambda), ``left`` and ``right`` the
+    unbounded p + 2 psi and c - 2 psi, ``q`` = 1 - t**2.
     """
 
     sigma: Floats
@@ -51,44 +51,53 @@ class Slices(NamedTuple):
     t: Floats
     y: Floats
     s: Floats
-    gradient: Floats
+    r: Floats
+    put_factor: Floats
+    call_factor: Floats
+    left: Floats
+    right: Floats
+    q: Floats
 
 
 def slices(x: Floats) -> Slices:
     """Prepare the slices of states `x`, shape (S, 5)."""
-    level, psi, log_kappa, put_wing, call_wing = x.T
-    kappa = np.exp(log_kappa)
+    sigma, kappa, put_factor, call_factor = np.exp(x.T[[LEVEL, CURVATURE, PUT_WING, CALL_WING]])
+    psi = x[:, SKEW]
     r = np.sqrt(psi * psi + 0.5 * kappa)
     far = r + np.abs(psi)
     near = 0.5 * kappa / far  # r - |psi| without cancellation
     rising = psi > 0
-    put_factor, call_factor = np.exp(put_wing), np.exp(call_wing)
     left, right = np.where(rising, far, near) * put_factor, np.where(rising, near, far) * call_factor
-    p, c = left - 2 * psi, right + 2 * psi
-    p_free, c_free = p > MIN_WING, c > MIN_WING
-    if not (p_free.all() and c_free.all()):
-        p, c = np.where(p_free, p, MIN_WING), np.where(c_free, c, MIN_WING)
+    p, c = np.maximum(left - 2 * psi, MIN_WING), np.maximum(right + 2 * psi, MIN_WING)
     beta, lean = 0.5 * (p + c), 0.5 * (c - p)
     t = (2 * psi - lean) / beta
     q = (c - 2 * psi) * (p + 2 * psi) / (beta * beta)  # 1 - t**2 without cancellation
     root = np.sqrt(q)
     y, s = t / root, beta * q * root / kappa
+    return Slices(sigma, psi, kappa, p, c, lean, beta, t, y, s, r, put_factor, call_factor, left, right, q)
 
-    # derivatives of p and c with respect to (psi, ln kappa, lambda_p, lambda_c), one row each
-    dp, dc = np.zeros((4, len(x))), np.zeros((4, len(x)))
-    dp[0], dc[0] = left / r - 2, 2 - right / r
-    dp[1], dc[1] = 0.25 * kappa / r * put_factor, 0.25 * kappa / r * call_factor
-    dp[2], dc[3] = left, right
-    dp, dc = dp * p_free, dc * c_free
-    dln_beta, dlean = 0.5 * (dp + dc) / beta, 0.5 * (dc - dp)
-    dt = -dlean / beta - t * dln_beta
-    dt[0] += 2 / beta
-    dln_s = dln_beta - (3 * t / q) * dt
+
+def multiplier_gradient(sl: Slices) -> Floats:
+    """Derivatives of the multipliers of `_basis`, (4, 4, S): at [i, j], of the i-th in coordinate ``1 + j``."""
+    # derivatives of p and c with respect to (psi, ln kappa, lambda_p, lambda_c), one row each; none at the bound
+    d = np.zeros((2, 4, len(sl.psi)))
+    bend = 0.25 * sl.kappa / sl.r
+    d[0, 0], d[1, 0] = sl.left / sl.r - 2, 2 - sl.right / sl.r
+    d[0, 1], d[1, 1] = bend * sl.put_factor, bend * sl.call_factor
+    d[0, 2], d[1, 3] = sl.left, sl.right
+    if min(sl.p.min(), sl.c.min()) <= MIN_WING:
+        d[0] *= sl.p > MIN_WING
+        d[1] *= sl.c > MIN_WING
+    dln_beta, dlean = 0.5 * (d[0] + d[1]) / sl.beta, 0.5 * (d[1] - d[0])
+    dt = -dlean / sl.beta - sl.t * dln_beta
+    dt[0] += 2 / sl.beta
+    dln_s = dln_beta - (3 * sl.t / sl.q) * dt
     dln_s[1] -= 1.0
-    a = beta * s
-    gradient = np.empty((4, 4, len(x)))
-    gradient[0], gradient[1], gradient[2], gradient[3] = dlean, a * (dln_beta + dln_s), a * dln_s, a / (q * root) * dt
-    return Slices(np.exp(level), psi, kappa, p, c, lean, beta, t, y, s, gradient)
+    a = sl.beta * sl.s
+    gradient = np.empty((4, 4, len(sl.psi)))
+    gradient[0], gradient[1], gradient[2] = dlean, a * (dln_beta + dln_s), a * dln_s
+    gradient[3] = a / (sl.q * np.sqrt(sl.q)) * dt
+    return gradient
 
 
 def _basis(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats]:
@@ -105,20 +114,26 @@ def _basis(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats]:
     return basis, slope
 
 
+def omega_gradient(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
+    """Gradient of omega in (psi, ln kappa, lambda_p, lambda_c), (4, N), omega and omega', (N,), at `z` (N,)."""
+    basis, slope = _basis(sl, index, z)
+    lean = sl.lean[index]
+    omega = 1 + lean * z + (sl.beta * sl.s)[index] * basis[1]
+    gradient = multiplier_gradient(sl)[:, :, index]
+    return (basis[:, None] * gradient).sum(axis=0), omega, lean + sl.beta[index] * slope
+
+
 def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[Floats, Floats]:
     """Implied vols at log-moneyness `k` (N,) of slice `index` (N,), and their gradient in the slice's state, (N, 5)."""
     sl = slices(x)
     sigma = sl.sigma[index]
     z = k / (sl.sigma * np.sqrt(tau))[index]
-    basis, slope = _basis(sl, index, z)
-    lean = sl.lean[index]
-    omega = 1 + lean * z + (sl.beta * sl.s)[index] * basis[1]
-    omega_z = lean + sl.beta[index] * slope
+    gradient, omega, omega_z = omega_gradient(sl, index, z)
     vol = sigma * np.sqrt(np.maximum(omega, MIN_OMEGA))
     half = 0.5 * sigma * sigma / vol
     jacobian = np.empty((DIM, len(k)))
     jacobian[LEVEL] = vol - half * z * omega_z
-    jacobian[1:] = half * (basis[:, None] * sl.gradient[:, :, index]).sum(axis=0)
+    jacobian[1:] = half * gradient
     return vol, jacobian.T
 
 
@@ -140,10 +155,11 @@ def omega_at(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Float
 
 def to_raw(x: Floats, tau: Floats) -> Floats:
     """Raw SVI ``(a, b, rho, m, sigma)``, shape (S, 5), of states `x` (S, 5) at times to expiry `tau` (S,)."""
-    return _raw(slices(x), tau)
+    return raw(slices(x), tau)
 
 
-def _raw(sl: Slices, tau: Floats) -> Floats:
+def raw(sl: Slices, tau: Floats) -> Floats:
+    """Raw SVI, (S, 5), of prepared slices."""
     w0 = sl.sigma**2 * tau
     root = np.sqrt(w0)
     rho, mu = sl.lean / sl.beta, -sl.y * sl.s
@@ -170,21 +186,18 @@ def from_raw(raw: Floats, tau: Floats) -> Floats:
 def jump_wings(x: Floats, tau: Floats) -> Floats:
     """SVI-JW ``(v, psi, p, c, v_min)``, shape (S, 5) (Gatheral & Jacquier 2014, equation 3.5)."""
     sl = slices(x)
-    a, b, rho, _, sigma = _raw(sl, tau).T
-    v_min = (a + b * sigma * np.sqrt(1 - rho * rho)) / tau
-    return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, v_min), axis=-1)
+    a, b, rho, _, sigma = raw(sl, tau).T
+    return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, (a + b * sigma * np.sqrt(1 - rho * rho)) / tau), axis=-1)
 
 
 def parameters_and_jacobian(x: Floats) -> tuple[Floats, Floats]:
-    """A trader's five numbers (ATM vol, skew, curvature, put wing, call wing), (S, 5), and their gradient in x, (S,
-    5, 5).
-    """
+    """A trader's five numbers (ATM vol, skew, curvature, both wings), (S, 5), and their gradient in x, (S, 5, 5)."""
     sl = slices(x)
     values = np.stack((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c), axis=-1)
     gradient = np.zeros((len(x), DIM, DIM))
     gradient[:, LEVEL, LEVEL], gradient[:, SKEW, SKEW], gradient[:, CURVATURE, CURVATURE] = sl.sigma, 1.0, sl.kappa
     # lean = (c - p)/2 is the first multiplier, and beta follows from the second and third: d(beta s)/(beta s) - d ln s
-    dlean = sl.gradient[0]
-    dbeta = (sl.gradient[1] - sl.gradient[2]) / sl.s
+    multipliers = multiplier_gradient(sl)
+    dlean, dbeta = multipliers[0], (multipliers[1] - multipliers[2]) / sl.s
     gradient[:, PUT_WING, 1:], gradient[:, CALL_WING, 1:] = (dbeta - dlean).T, (dbeta + dlean).T
     return values, gradient

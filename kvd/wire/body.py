@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from kvd.surface import Smile, SurfaceUpdate
+from kvd.surface import RESIDUAL_KNOTS, Smile, SurfaceUpdate
 
 Kind = Literal["surface", "smile", "atm", "status"]
 
@@ -84,6 +84,7 @@ def _core(smile: Smile) -> dict[str, object]:
         call_wing_sd=sd.call_wing,
         svi=smile.raw._asdict(),
         jump_wings=smile.jump_wings._asdict(),
+        residual={"z": RESIDUAL_KNOTS, "rho": smile.residual},
         certificate=_present(certificate._asdict()),
         nis_dof=smile.nis_dof,
         quotes=smile.quotes,

@@ -39,6 +39,7 @@ class _Certificate(Struct):
     k_high: float
     points: int
     butterfly: float
+    method: str
     calendar: float | None = None
 
 
@@ -56,6 +57,10 @@ class _JumpWings(Struct):
     p: float
     c: float
     v_min: float
+
+
+class _Residual(Struct):
+    rho: tuple[float, ...]
 
 
 class _Body(Struct):
@@ -76,6 +81,7 @@ class _Body(Struct):
     call_wing_sd: float
     svi: _RawSvi
     jump_wings: _JumpWings
+    residual: _Residual
     certificate: _Certificate
     state: State
     reason: str
@@ -135,6 +141,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         sd=Parameters(*(getattr(got, f"{name}_sd") for name in Parameters._fields)),
         raw=_tuple(RawSvi, got.svi),
         jump_wings=_tuple(JumpWings, got.jump_wings),
+        residual=got.residual.rho,
         covariance=np.array(got.covariance, dtype=np.float64),
         quoted_low=got.quoted_low,
         quoted_high=got.quoted_high,
@@ -153,7 +160,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
 
 
 def _tuple(record: type[_T], fields: Any) -> _T:
-    return record(*msgspec.structs.astuple(fields))
+    return record(**msgspec.structs.asdict(fields))
 
 
 def _us(instant: datetime) -> int:

@@ -1,0 +1,92 @@
+"""The residual curve: what five parameters miss of a smile, as a Gaussian process on its normalised moneyness.
+
+With z = k / sqrt(w0) and omega the SVI backbone (`kvd.core.svi`), the smile is
+
+    vol(k) = sigma_atm (sqrt(omega(z)) + rho(z)),      rho(z) = sum_j u_j phi_j(z)
+
+rho is a cubic spline on `KNOTS`, flat beyond the first and the last (it arrives there with slope zero, so that there
+is no kink), with rho(0) = rho'(0) = 0: ATM vol and skew stay the backbone's own. A priori the values at the knots
+are a Gaussian process conditioned on those two zeros, the sum of two Matern-5/2 processes (twice differentiable, as
+Durrleman's condition asks), scales relative to the ATM vol:
+
+    SCALE**2 M(|da| / LENGTH) + ROUGH**2 t(z) t(z') M(|dz| / ROUGH_LENGTH),   a = arcsinh z
+    t(z) = exp(-(z / REACH)**2 / 2)
+
+the first ever smoother in the wings, the second free to follow single strikes near the money. The basis phi is a
+square root of that prior: the coefficients u are a priori independent with variance one, so that no scale has to be
+carried along.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+Floats = NDArray[np.float64]
+
+KNOTS = np.array(
+    [-8.0, -5.6, -4.0, -3.0, -2.3, -1.7, -1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2, 1.7, 2.3, 3.0, 4.0, 5.6, 8.0]
+)
+SCALE, LENGTH = 0.017, 1.0
+ROUGH, ROUGH_LENGTH, REACH = 0.01, 0.8, 2.0
+
+
+def _kernel(r: Floats) -> Floats:
+    """Matern correlation of smoothness 5/2 at distance r in units of its length."""
+    r = np.sqrt(5) * r
+    return np.asarray((1 + r + r * r / 3) * np.exp(-r))
+
+
+def _prior_root() -> Floats:
+    """Columns that span the splines with rho(0) = rho'(0) = 0, scaled to the prior: knot values = root @ u."""
+    at = np.arcsinh(KNOTS)
+    near = ROUGH * np.exp(-0.5 * (KNOTS / REACH) ** 2)
+    cov = SCALE**2 * _kernel(np.abs(at[:, None] - at) / LENGTH)
+    cov += np.outer(near, near) * _kernel(np.abs(KNOTS[:, None] - KNOTS) / ROUGH_LENGTH)
+    cardinal = CubicSpline(KNOTS, np.eye(len(KNOTS)), bc_type="clamped")
+    pins = np.stack((cardinal(0.0), cardinal(0.0, 1)))
+    cross = cov @ pins.T
+    pinned = cov - cross @ np.linalg.solve(pins @ cross, cross.T)
+    values, vectors = np.linalg.eigh(pinned)
+    keep = values > 1e-9 * values.max()
+    root: Floats = vectors[:, keep] * np.sqrt(values[keep])
+    return root[:, ::-1]
+
+
+ROOT = _prior_root()
+DIM = ROOT.shape[1]
+# _C[i, p, j]: the coefficient of t**(3 - p) of phi_j on interval i
+_C = np.ascontiguousarray(CubicSpline(KNOTS, ROOT, bc_type="clamped").c.transpose(1, 0, 2))
+
+
+def basis(z: Floats) -> tuple[Floats, Floats]:
+    """phi and its derivative in z at points `z` (N,), each of shape (N, DIM)."""
+    i, t, flat = _locate(z)
+    t = t[:, None]
+    c3, c2, c1, c0 = (_C[i, power] for power in range(4))
+    return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat[:, None]
+
+
+def curve(u: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
+    """rho and its first two derivatives at `z` (T, G) for coefficients `u` (T, DIM), each of shape (T, G)."""
+    i, t, flat = _locate(z)
+    own = np.matmul(_C, u.T[None]).transpose(2, 0, 1)  # (T, intervals, 4)
+    c3, c2, c1, c0 = np.moveaxis(np.take_along_axis(own, i[:, :, None], axis=1), 2, 0)
+    return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat, (2 * c2 + 6 * t * c3) * flat
+
+
+def from_knots(rho: Floats, z: Floats) -> Floats:
+    """The curve through values `rho` (len(KNOTS),) at points `z`, any shape."""
+    curve = CubicSpline(KNOTS, rho, bc_type="clamped")
+    return np.asarray(curve(np.clip(z, KNOTS[0], KNOTS[-1])))
+
+
+def at_knots(u: Floats) -> Floats:
+    """rho at `KNOTS`, (T, len(KNOTS)), for coefficients `u` (T, DIM)."""
+    return np.asarray(u @ ROOT.T)
+
+
+def _locate(z: Floats) -> tuple[NDArray[np.intp], Floats, NDArray[np.bool_]]:
+    """Interval, place within it, and whether the curve is not flat there."""
+    inside = np.clip(z, KNOTS[0], KNOTS[-1])
+    i = np.clip(np.searchsorted(KNOTS, inside, side="right") - 1, 0, len(KNOTS) - 2)
+    return i, inside - KNOTS[i], inside == z
