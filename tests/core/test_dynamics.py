@@ -13,10 +13,10 @@ from kvd.core.svi import CALL_WING, CURVATURE, DIM, LEVEL, PUT_WING, SKEW
 
 DAY = 1 / 365
 D = Dynamics(
-    level_sd=0.9, skew_sd=0.5, curvature_sd=4.0, wing_sd=3.0, tenor_power=0.5, shortest_tau_d=0.25,
+    level_sd=0.9, skew_sd=0.5, curvature_sd=4.0, wing_sd=0.3, tenor_power=0.5, shortest_tau_d=0.25,
     correlation_length=2.0, put_wing_mean=0.7, call_wing_mean=0.3, wing_reversion_h=24.0, gap_factor=2.0,
 )  # fmt: skip
-SD = {LEVEL: 0.9, SKEW: 0.5, CURVATURE: 4.0, PUT_WING: 3.0, CALL_WING: 3.0}
+SD = {LEVEL: 0.9, SKEW: 0.5, CURVATURE: 4.0}
 
 tenors = st.lists(st.floats(0.3, 700.0).map(lambda days: days * DAY), min_size=1, max_size=6, unique=True).map(np.array)
 steps = st.floats(1e-10, 0.01)
@@ -24,19 +24,31 @@ steps = st.floats(1e-10, 0.01)
 
 @given(tenors, steps, st.floats(1.0, 5.0))
 def test_noise_is_scaled_by_tenor_and_coupled_by_log_tenor(tau, dt, factor):
+    """Wings return: what an Ornstein-Uhlenbeck process of deviation `wing_sd` gathers in dt, whatever the tenor."""
     _, _, Q = dynamics.transition(tau, dt, factor, D)
+    wing = 0.3**2 * (1 - math.exp(-2 * dt * factor * 365 * 24 / 24.0))
     for i, tau_i in enumerate(tau):
         for j, tau_j in enumerate(tau):
             scale = math.sqrt(30 * DAY / tau_i) * math.sqrt(30 * DAY / tau_j)
             shared = math.exp(-abs(math.log(tau_i / tau_j)) / 2.0)
-            expected = np.diag([SD[a] ** 2 * scale * shared * dt * factor for a in range(DIM)])
+            expected = shared * np.diag([*(SD[a] ** 2 * scale * dt * factor for a in range(PUT_WING)), wing, wing])
             block = Q[DIM * i : DIM * (i + 1), DIM * j : DIM * (j + 1)]
-            np.testing.assert_allclose(block, expected, rtol=1e-10)
+            np.testing.assert_allclose(block, expected, rtol=1e-6)
 
 
 def test_a_year_at_thirty_days_moves_by_the_configured_deviation():
     _, _, Q = dynamics.transition(np.array([30 * DAY]), 1.0, 1.0, D)
-    np.testing.assert_allclose(np.sqrt(np.diag(Q)), [0.9, 0.5, 4.0, 3.0, 3.0], rtol=1e-12)
+    np.testing.assert_allclose(np.sqrt(np.diag(Q)), [0.9, 0.5, 4.0, 0.3, 0.3], rtol=1e-12)
+
+
+@given(steps, st.floats(1.0, 5.0))
+def test_wings_keep_their_long_run_deviation(dt, factor):
+    """A wing that is distributed as in the long run is so after any step."""
+    F, _, Q = dynamics.transition(np.array([DAY, 90 * DAY]), dt, factor, D)
+    shared = np.kron(dynamics.correlation(np.array([DAY, 90 * DAY]), D), np.diag([0, 0, 0, 0.3**2, 0.3**2]))
+    wings = np.array([PUT_WING, CALL_WING, DIM + PUT_WING, DIM + CALL_WING])
+    after = F @ shared @ F.T + Q
+    np.testing.assert_allclose(after[np.ix_(wings, wings)], shared[np.ix_(wings, wings)], rtol=1e-9, atol=1e-15)
 
 
 def test_the_last_hours_are_no_wilder_than_the_shortest_tenor():

@@ -6,6 +6,7 @@ from kvd.core import dynamics, joint
 from kvd.core.daycount import YEAR_US
 from kvd.core.dynamics import Dynamics
 from kvd.core.joint import EMPTY, Joint
+from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
 
 DAY_US = YEAR_US // 365
@@ -17,9 +18,16 @@ expiries = st.lists(st.integers(1, 400), min_size=1, max_size=5, unique=True)
 
 def some(days, seed=0):
     rng = np.random.default_rng(seed)
-    n = DIM * len(days)
-    root = rng.normal(size=(n, n)) / n
-    return Joint(rng.normal(size=(len(days), DIM)), root @ root.T + np.eye(n), NOW + DAY_US * np.sort(days))
+    n, S = DIM * len(days), len(days)
+    root, rest = rng.normal(size=(n, n)) / n, rng.normal(size=(S, U, U)) / U
+    return Joint(
+        rng.normal(size=(S, DIM)),
+        root @ root.T + np.eye(n),
+        rng.normal(size=(S, U)),
+        rng.normal(size=(S, U, DIM)),
+        rest @ rest.transpose(0, 2, 1) + 0.1 * np.eye(U),
+        NOW + DAY_US * np.sort(days),
+    )
 
 
 def same(left, right):
@@ -34,6 +42,38 @@ def test_predict_is_the_transition_applied(days, elapsed_us):
     np.testing.assert_allclose(after.x.ravel(), F @ before.x.ravel() + u, rtol=1e-12)
     np.testing.assert_allclose(after.P, F @ before.P @ F.T + Q, rtol=1e-9, atol=1e-12)
     assert np.linalg.eigvalsh(after.P).min() > 0
+
+
+@given(expiries, st.integers(1, 10**12), st.floats(1.0, 5.0))
+def test_a_residual_returns_to_nothing_and_stays_tied_to_its_backbone(days, elapsed_us, factor):
+    """Of each slice the pair (x, u), densely: x' = F x + b + q and u' = keep u + noise of variance 1 - keep**2."""
+    before, to_us = some(days), NOW + min(elapsed_us, DAY_US - 1)
+    every = np.arange(len(days))
+    F, b, Q = dynamics.transition((before.expiry_us - to_us) / YEAR_US, (to_us - NOW) / YEAR_US, factor, D)
+    keep = np.exp(-(to_us - NOW) * factor / (D.residual_h * 3600e6))
+    after = joint.predict(before, NOW, to_us, factor, D)
+    got, prior = joint.covariances(after, every), joint.covariances(before, every)
+    for i in every:
+        own = slice(DIM * i, DIM * i + DIM)
+        step, noise = np.zeros((2, DIM + U, DIM + U))
+        step[:DIM, :DIM], step[DIM:, DIM:] = F[own, own], keep * np.eye(U)
+        noise[:DIM, :DIM], noise[DIM:, DIM:] = Q[own, own], (1 - keep**2) * np.eye(U)
+        np.testing.assert_allclose(got[i], step @ prior[i] @ step.T + noise, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(after.u, keep * before.u, rtol=1e-12)
+    assert np.linalg.eigvalsh(after.V).min() > 0
+
+
+def test_in_the_long_run_a_residual_is_its_prior():
+    before = some([400])
+    after = joint.predict(before, NOW, NOW + 30 * DAY_US, 1.0, D)
+    np.testing.assert_allclose(after.u, 0, atol=1e-12)
+    np.testing.assert_allclose(joint.covariances(after, np.array([0]))[0][DIM:, DIM:], np.eye(U), atol=1e-9)
+
+
+def test_a_residual_that_is_known_to_be_nothing_stays_so():
+    before = joint.admit(EMPTY, NOW + 7 * DAY_US, NOW, D, curved=False)
+    after = joint.predict(before, NOW, NOW + DAY_US, 1.0, D)
+    assert not after.u.any() and not after.A.any() and not after.V.any()
 
 
 def test_no_time_no_change():
@@ -66,6 +106,9 @@ def test_a_new_expiry_takes_its_place_and_leaves_the_others_alone(days, new):
     assert not after.P[np.ix_(rows[place], others)].any()
     np.testing.assert_array_equal(after.P[np.ix_(others, others)], before.P)
     np.testing.assert_array_equal(np.delete(after.x, place, axis=0), before.x)
+    assert not after.u[place].any() and not after.A[place].any() and np.array_equal(after.V[place], np.eye(U))
+    for old, new_ in zip(before[2:5], after[2:5], strict=True):
+        np.testing.assert_array_equal(np.delete(new_, place, axis=0), old)
 
 
 @given(expiries, st.integers(0, 401))
@@ -77,7 +120,8 @@ def test_an_expiry_leaves_at_its_instant(days, today):
     assert after.expiry_us.tolist() == [NOW + DAY_US * day for day in left]
     kept = np.arange(DIM * len(days))[DIM * (len(days) - len(left)) :]
     np.testing.assert_array_equal(after.P, before.P[np.ix_(kept, kept)])
-    np.testing.assert_array_equal(after.x, before.x[len(days) - len(left) :])
+    for old, new in zip(before, after, strict=True):
+        assert old is before.P or np.array_equal(new, old[len(days) - len(left) :])
 
 
 @given(expiries)
@@ -91,3 +135,23 @@ def test_who_comes_and_goes_has_changed_nothing(days):
 def test_marginals_are_the_diagonal_blocks():
     P = some([1, 2, 3]).P
     np.testing.assert_array_equal(joint.marginals(P, np.array([0, 2])), [P[:DIM, :DIM], P[2 * DIM :, 2 * DIM :]])
+
+
+def test_a_residuals_mean_follows_its_own_backbone():
+    before, rng = some([1, 30]), np.random.default_rng(5)
+    x, P = before.x + rng.normal(size=before.x.shape), 2 * before.P
+    after = joint.moved(before, x, P)
+    for i in range(2):
+        np.testing.assert_allclose(after.u[i], before.u[i] + before.A[i] @ (x[i] - before.x[i]), rtol=1e-12)
+    assert after.x is x and after.P is P and after.A is before.A and after.V is before.V
+
+
+def test_covariances_are_those_of_u_as_a_regression_on_x():
+    """Against draws of x and of e, 200,000 each; the standard error of a correlation is then 0.002."""
+    j = some([3, 40])
+    rng = np.random.default_rng(1)
+    x = rng.multivariate_normal(np.zeros(DIM), j.P[DIM:, DIM:], size=200_000)
+    u = x @ j.A[1].T + rng.multivariate_normal(np.zeros(U), j.V[1], size=200_000)
+    (got,) = joint.covariances(j, np.array([1]))
+    sd = np.sqrt(np.diag(got))
+    np.testing.assert_allclose(np.cov(np.hstack((x, u)).T) / np.outer(sd, sd), got / np.outer(sd, sd), atol=0.015)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from kvd.core.measurement import Measurement, student_weight, variance
+from kvd.core import measurement
+from kvd.core.measurement import BUCKETS, Measurement, adapted, bucket, student_weight, variance
 
 M = Measurement(half_spread_factor=0.5, floor_vol=0.002, student_nu=4.0)
 
@@ -69,3 +70,41 @@ def test_the_wilder_the_less_believed(e, more, S):
 def test_many_degrees_of_freedom_are_a_gaussian():
     weight = student_weight(np.array([0.0, 2.0, 30.0]), np.ones(3), Measurement(student_nu=1e12))
     np.testing.assert_allclose(weight, 1.0, atol=1e-8)
+
+
+def test_tenor_buckets_are_a_day_a_week_a_month_and_three_months():
+    days = np.array([0.1, 1.0, 1.01, 7.0, 8.0, 30.0, 31.0, 90.0, 91.0, 400.0])
+    assert bucket(days / 365).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert BUCKETS == 5
+
+
+def test_each_innovation_moves_the_scale_of_its_own_bucket_a_step():
+    m = Measurement(scale_rate=0.05, outside_share=0.1)
+    buckets, S = np.array([0, 0, 0, 3]), np.full(4, 0.04)
+    innovation = 0.2 * np.array([1.64, -1.65, 0.0, 9.0])
+    got = adapted(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), buckets, innovation, S, m)
+    expected = [math.exp(0.05 * (1 - 3 * 0.1)), 2.0, 3.0, 4.0 * math.exp(0.05 * 0.9), 5.0]
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("truth", [0.25, 1.0, 6.0])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_the_scale_settles_where_the_configured_share_lies_outside_the_90_percent_band(truth, heavy):
+    """Innovations of variance P + truth R, Gaussian or Student-t of four degrees; S = P + scale R as in the filter."""
+    m = Measurement(scale_rate=0.01, outside_share=0.1)
+    rng, scale, late = np.random.default_rng(2), np.ones(BUCKETS), []
+    for n in range(6000):
+        e = math.sqrt(0.2 + truth) * (rng.standard_t(4, 5) if heavy else rng.normal(size=5))
+        S = 0.2 + scale[1] * np.ones(5)
+        scale = adapted(scale, np.full(5, 1), e, S, m)
+        late += (np.abs(e) > measurement.BAND_90 * np.sqrt(S)).tolist() * (n > 1000)
+    assert np.mean(late) == pytest.approx(0.1, abs=0.01)
+    if not heavy:
+        assert scale[1] == pytest.approx(truth, rel=0.3)
+    assert (np.delete(scale, 1) == 1).all()
+
+
+def test_the_scale_is_bounded_whatever_comes():
+    wild, S = np.array([0.0, 1e3] * 5000), np.ones(10_000)
+    got = adapted(np.ones(BUCKETS), np.tile([0, 1], 5000), wild, S, M)
+    assert got[0] == measurement.NARROWEST and got[1] == measurement.WIDEST
