@@ -82,6 +82,7 @@ class Smile(NamedTuple):
 
     ``residual`` holds the residual curve at the knots `RESIDUAL_KNOTS` of ``z = k / sqrt(w0)``, relative to the ATM vol
     (`kvd.core.residual`): ``vol(k) = atm_vol (sqrt(w_svi(k) / w0) + rho(z))`` with ``w_svi`` the raw SVI slice.
+    ``vol_sd`` holds the standard deviation of the vol there, backbone and residual together.
     ``covariance`` is the 5 x 5 posterior covariance of the filter's state ``(ln atm_vol, skew, ln curvature, lambda_p,
     lambda_c)``; ``sd`` holds the standard deviations of `parameters`. ``nis`` and ``nis_dof`` are the normalised
     innovation squared of the newest batch and its degrees of freedom; ``inside`` is the share of this expiry's newest
@@ -99,6 +100,7 @@ class Smile(NamedTuple):
     raw: RawSvi
     jump_wings: JumpWings
     residual: tuple[float, ...]
+    vol_sd: tuple[float, ...]
     covariance: Floats
     quoted_low: float | None
     quoted_high: float | None
@@ -127,6 +129,11 @@ class Smile(NamedTuple):
         """Implied vol at `strike` (any shape, quote currency), a decimal."""
         k = np.log(np.asarray(strike, dtype=np.float64) / self.forward.value)
         return np.asarray(np.sqrt(self.total_variance(k) / self.tau))
+
+    def sd_of_vol(self, strike: Floats | float) -> Floats:
+        """Standard deviation of `vol` at `strike` (any shape), interpolated between the knots and constant beyond."""
+        z = np.log(np.asarray(strike) / self.forward.value) / (self.parameters.atm_vol * np.sqrt(self.tau))
+        return np.asarray(np.interp(z, RESIDUAL_KNOTS, self.vol_sd))
 
 
 class BatchFacts(NamedTuple):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kvd.surface import (
+    RESIDUAL_KNOTS,
     BatchFacts,
     Certificate,
     Forward,
@@ -32,10 +33,12 @@ def smile(expiry_us: int = CHRISTMAS, **changes: object) -> Smile:
         sd=Parameters(0.0012, 0.0008, 0.004, 0.02, 0.03),
         raw=RawSvi(0.011, 0.052, -0.21, 0.034, 0.18),
         jump_wings=JumpWings(0.3038, -0.0731, 0.41, 0.33, 0.2911),
+        residual=tuple(round(0.002 * (z * z / 8 - abs(z) / 8), 6) for z in RESIDUAL_KNOTS),
+        vol_sd=tuple(round(0.001 + 0.002 * abs(z), 6) for z in RESIDUAL_KNOTS),
         covariance=np.diag([1e-6, 2e-6, 3e-5, 4e-4, 5e-4]) + 1e-8,
         quoted_low=-0.42,
         quoted_high=0.61,
-        certificate=Certificate(-1.2, 1.2, 201, 0.031, 0.0042),
+        certificate=Certificate(-1.2, 1.2, 201, 0.031, 0.0042, "projected"),
         nis=18.5,
         nis_dof=20,
         inside=0.975,

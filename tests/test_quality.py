@@ -13,18 +13,19 @@ from smiles import FACTS, smile
 
 from kvd.quality import Counted, Quality, Tally, count
 from kvd.quotes import held_out
-from kvd.surface import RawSvi, SurfaceUpdate
+from kvd.surface import RESIDUAL_KNOTS, RawSvi, SurfaceUpdate
 
 EXPIRY = NOW + 30 * DAY
 MINUTE = 60 * SECOND
 OPTION = instrument(EXPIRY, 1.1 * F)
 GOOD = quote(OPTION)
+STRAIGHT = (0.0,) * len(RESIDUAL_KNOTS)  # no residual curve
 
 
 def flat(vol, expiry_us=EXPIRY, state="live"):
     """A smile of one vol at every strike."""
     tau = (expiry_us - NOW) / (365 * DAY)
-    return smile(expiry_us, tau=tau, raw=RawSvi(vol * vol * tau, 0.0, 0.0, 0.0, 0.1), state=state)
+    return smile(expiry_us, tau=tau, raw=RawSvi(vol * vol * tau, 0.0, 0.0, 0.0, 0.1), residual=STRAIGHT, state=state)
 
 
 def update(*smiles, withdrawn=(), facts=FACTS):
@@ -154,7 +155,7 @@ def test_a_smile_that_encloses_its_own_chain_is_inside():
     theta, eta, rho = 0.36 * tau, 0.8, -0.3  # SSVI as raw SVI (Gatheral and Jacquier 2014, equation 4.1)
     phi = eta / sqrt(theta)
     raw = RawSvi(theta / 2 * (1 - rho * rho), theta / 2 * phi, rho, -rho / phi, sqrt(1 - rho * rho) / phi)
-    quality.see(update(smile(EXPIRY, tau=tau, raw=raw)))
+    quality.see(update(smile(EXPIRY, tau=tau, raw=raw, residual=STRAIGHT)))
     quality.hear(chain(EXPIRY, strikes=21), NOW)
     quality.hear([], NOW + MINUTE + 1)
     report = quality.report()

@@ -22,7 +22,9 @@ def record(kind):
     return st.builds(kind, *[numbers] * len(kind._fields))
 
 
-certificates = st.builds(Certificate, numbers, numbers, counts, numbers, st.none() | numbers)
+certificates = st.builds(
+    Certificate, numbers, numbers, counts, numbers, st.none() | numbers, st.sampled_from(["measured", "projected"])
+)
 smiles = st.builds(
     Smile,
     venue=st.just("deribit"),
@@ -34,6 +36,8 @@ smiles = st.builds(
     sd=record(Parameters),
     raw=record(RawSvi),
     jump_wings=record(JumpWings),
+    residual=st.lists(numbers, max_size=4).map(tuple),
+    vol_sd=st.lists(numbers, max_size=4).map(tuple),
     covariance=st.lists(numbers, min_size=25, max_size=25).map(lambda row: np.array(row).reshape(5, 5)),
     quoted_low=st.none() | numbers,
     quoted_high=st.none() | numbers,
@@ -75,7 +79,7 @@ def test_messages_are_as_published_before():
     moved = smile(reason="feed lost", state="held", nis=None, inside=None, quoted_low=None, quoted_high=None)
     sent = [
         *encoder.encode(update(smile())),
-        *encoder.encode(update(moved._replace(certificate=Certificate(-1.0, 1.0, 101, 0.01, None)))),
+        *encoder.encode(update(moved._replace(certificate=Certificate(-1.0, 1.0, 101, 0.01, None, "measured")))),
         *encoder.encode(update(smile(CHRISTMAS + SECOND * 3600), withdrawn=(CHRISTMAS,))),
         encoder.status({"venue": "deribit", "state": "connected"}),
     ]
@@ -99,6 +103,8 @@ def test_the_covariance_travels_in_the_smile_topic_alone():
         ("sd.put_wing", lambda s, bad: {"sd": s.sd._replace(put_wing=bad)}),
         ("nis", lambda _, bad: {"nis": np.float64(bad)}),
         ("certificate.calendar", lambda s, bad: {"certificate": s.certificate._replace(calendar=bad)}),
+        ("residual.3", lambda s, bad: {"residual": (*s.residual[:3], bad, *s.residual[4:])}),
+        ("vol_sd.0", lambda s, bad: {"vol_sd": (bad, *s.vol_sd[1:])}),
         ("covariance", lambda _, bad: {"covariance": np.full((5, 5), bad)}),
     ],
 )

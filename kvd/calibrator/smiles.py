@@ -28,6 +28,7 @@ class Shape(NamedTuple):
     raw: RawSvi
     jump_wings: JumpWings
     residual: tuple[float, ...]
+    vol_sd: tuple[float, ...]
     covariance: Floats
 
 
@@ -84,9 +85,19 @@ def shapes(surface: Surface, covariances: Floats) -> list[Shape]:
         map(RawSvi._make, svi.to_raw(x, tau).tolist()),
         map(JumpWings._make, svi.jump_wings(x, tau).tolist()),
         map(tuple, residual.at_knots(surface.u).tolist()),
+        map(tuple, _sd_at_knots(surface, covariances).tolist()),
         P,
     )
     return [Shape(*row) for row in zip(*columns, strict=True)]
+
+
+def _sd_at_knots(surface: Surface, covariances: Floats) -> Floats:
+    """Standard deviation of vol at the knots' log-moneynesses, (T, len(KNOTS))."""
+    T, knots = len(surface.tau), len(residual.KNOTS)
+    k = (residual.KNOTS * np.sqrt(surface.w0)[:, None]).ravel()
+    _, J, B = smile.vol_and_jacobian(surface.x, surface.u, surface.tau, np.repeat(np.arange(T), knots), k)
+    gradient = np.concatenate((J, B), axis=1).reshape(T, knots, -1)
+    return np.asarray(np.sqrt(np.einsum("tki,tki->tk", gradient @ covariances, gradient)))
 
 
 def level_sd(joint: Joint) -> Floats:

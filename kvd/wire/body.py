@@ -84,7 +84,7 @@ def _core(smile: Smile) -> dict[str, object]:
         call_wing_sd=sd.call_wing,
         svi=smile.raw._asdict(),
         jump_wings=smile.jump_wings._asdict(),
-        residual={"z": RESIDUAL_KNOTS, "rho": smile.residual},
+        residual={"z": RESIDUAL_KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd},
         certificate=_present(certificate._asdict()),
         nis_dof=smile.nis_dof,
         quotes=smile.quotes,
@@ -132,7 +132,8 @@ def _numbers(path: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, np.ndarray):
         yield from ((path, float(number)) for number in value.flat)
     elif isinstance(value, tuple):
-        for name, part in value._asdict().items():  # type: ignore[attr-defined]
+        names = getattr(value, "_fields", range(len(value)))
+        for name, part in zip(names, value, strict=True):
             yield from _numbers(f"{path}.{name}", part)
     elif isinstance(value, float):
         yield path, value

@@ -61,6 +61,7 @@ class _JumpWings(Struct):
 
 class _Residual(Struct):
     rho: tuple[float, ...]
+    vol_sd: tuple[float, ...]
 
 
 class _Body(Struct):
@@ -142,6 +143,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         raw=_tuple(RawSvi, got.svi),
         jump_wings=_tuple(JumpWings, got.jump_wings),
         residual=got.residual.rho,
+        vol_sd=got.residual.vol_sd,
         covariance=np.array(got.covariance, dtype=np.float64),
         quoted_low=got.quoted_low,
         quoted_high=got.quoted_high,

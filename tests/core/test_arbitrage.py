@@ -73,7 +73,7 @@ def test_vogts_smile_has_butterfly_arbitrage_where_it_is_known_to():
     k = np.linspace(-1.5, 1.5, 3001)[None]
     assert arbitrage.total_variance(backbone(VOGT), k).min() == pytest.approx(0.0116249032, abs=1e-8)
     assert arbitrage.butterfly(backbone(VOGT), k)[0].min() == pytest.approx(-0.0328636, abs=1e-7)
-    assert arbitrage.calendar(backbone(VOGT), k).shape == (0, 2 * 3001)
+    assert arbitrage.margins(backbone(VOGT), k)[2].shape == (0, 2 * 3001)
 
 
 def test_its_two_repairs_have_none():
@@ -106,15 +106,17 @@ def test_g_of_a_whole_smile_is_the_textbooks_in_k(seed, z):
 
 
 @given(seeds, grids, st.integers(1, 4))
-def test_gaps_are_those_of_each_pair_on_both_its_grids(seed, points, slices):
+def test_margins_are_g_and_f_of_each_slice_and_the_gaps_of_each_pair_on_both_its_grids(seed, points, slices):
     surface = random_surface(seed, slices)
     k = points * np.sqrt(surface.w0)[:, None]
-    got = arbitrage.calendar(surface, k)
-    assert got.shape == (slices - 1, 2 * len(points))
+    g, f, gap = arbitrage.margins(surface, k)
+    for got, expected in zip((g, f), arbitrage.butterfly(surface, k), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+    assert gap.shape == (slices - 1, 2 * len(points))
     for pair in range(slices - 1):
         both = [*k[pair], *k[pair + 1]]
         gaps = [(w_of(surface, pair + 1, at) - w_of(surface, pair, at)) / surface.w0[pair] for at in both]
-        np.testing.assert_allclose(got[pair], gaps, rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(gap[pair], gaps, rtol=1e-8, atol=1e-12)
 
 
 def test_a_grid_spans_its_range_and_is_finest_at_the_money():
