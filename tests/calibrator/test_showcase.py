@@ -12,6 +12,7 @@ from kvd.config import Calibrator
 from kvd.core import svi
 from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint
+from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
 
 NEAR, FAR = NOW + 10 * DAY, NOW + 40 * DAY
@@ -34,9 +35,14 @@ class Stage:
             rung.applied(NOW)
 
     def show(self, x=X, touched=(), at_us=NOW):
+        return self.judge(x, touched, at_us)[0]
+
+    def judge(self, x=X, touched=(), at_us=NOW, sd=SD):
+        """The smiles to publish, and the joint that comes back."""
         outcome = Outcome(np.array(touched, dtype=np.intp), np.full(len(touched), 2.5),
-                          np.full(len(touched), 3), np.zeros(0), np.zeros(0))  # fmt: skip
-        joint = Joint(x, SD**2 * np.eye(2 * DIM), np.array([NEAR, FAR]))
+                          np.full(len(touched), 3), np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
+        none = np.zeros((2, U)), np.zeros((2, U, DIM)), 1e-4 * np.tile(np.eye(U), (2, 1, 1))
+        joint = Joint(x.copy(), sd**2 * np.eye(2 * DIM), *none, np.array([NEAR, FAR]))
         evidence = self.board, self.forwards, outcome if len(touched) else None
         return self.showcase.show(Clock(at_us + 5, at_us, at_us + 1), joint, self.rungs, evidence)
 
@@ -91,7 +97,7 @@ def test_what_may_not_be_published_is_held_with_the_last_good_smile():
     good, _ = stage.show()
     sunk = np.concatenate((SUNK, X[1:]))
     (held,) = stage.show(sunk, touched=[0], at_us=NOW + SECOND)
-    assert (held.state, held.reason, held.since_us) == ("held", "variance_not_positive", NOW + SECOND)
+    assert (held.state, held.reason, held.since_us) == ("held", "not_repairable", NOW + SECOND)
     assert held.publish_us == NOW + SECOND + 5
     assert (held.parameters, held.raw, held.tau) == (good.parameters, good.raw, good.tau)
     assert stage.show(sunk, at_us=NOW + 2 * SECOND) == ()
@@ -106,6 +112,24 @@ def test_a_smile_that_never_was_good_is_not_shown():
     sunk = np.concatenate((SUNK, X[1:]))
     assert expiries(stage.show(sunk, touched=[0, 1])) == [FAR]
     assert stage.rungs[NEAR].state == "held"
+
+
+def test_what_could_be_arbitraged_is_moved_and_the_filter_told():
+    """A front month lifted above the next one: a calendar arbitrage that one of two deviations' breadth can mend."""
+    stage, crossed = Stage(), X.copy()
+    crossed[0, 0] += 0.62  # w0 of ten days is a little above that of forty
+    smiles, joint = stage.judge(crossed, touched=[0, 1], sd=0.1)
+    assert [s.certificate.method for s in smiles] == ["projected"] * 2
+    near, far = smiles
+    assert near.certificate.calendar == far.certificate.calendar > 0
+    strikes = F * np.exp(np.linspace(near.certificate.k_low, near.certificate.k_high, 301))
+    w_near, w_far = near.vol(strikes) ** 2 * near.tau, far.vol(strikes) ** 2 * far.tau
+    assert (w_far > w_near).all()
+    for smile, x in zip(smiles, joint.x, strict=True):
+        assert smile.parameters.atm_vol == pytest.approx(np.exp(x[0]), rel=1e-12)
+        assert smile.parameters.skew == pytest.approx(x[1], rel=1e-12)
+    assert (np.abs(joint.x - crossed).max(axis=1) < 6 * 0.1).all() and np.abs(joint.x - crossed).max() > 0
+    assert stage.judge(joint.x, sd=0.1)[0] == ()
 
 
 def test_a_forgotten_expiry_starts_anew():

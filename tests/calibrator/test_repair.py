@@ -1,0 +1,89 @@
+"""Which slices are moved, which are held, and against what their neighbours are judged then."""
+
+import numpy as np
+import pytest
+from option_chain import DAY, NOW
+
+from kvd.calibrator.repair import Slices, repair
+from kvd.core.arbitrage import Surface, margins
+from kvd.core.residual import DIM as U
+from kvd.core.svi import DIM
+
+DAYS = np.array([5, 20, 60])
+EXPIRY_US = NOW + DAYS * DAY
+TAU = DAYS / 365
+X = np.tile([np.log(0.6), -0.1, np.log(0.2), 0.5, 0.4], (3, 1))
+
+
+def slices(chosen=(0, 1, 2), lift=(0.0, 0.0, 0.0)):
+    """The chosen expiries with their ln ATM vols lifted."""
+    i = list(chosen)
+    x = X[i] + np.array(lift)[i, None] * np.eye(DIM)[0]
+    surface = Surface(x, np.zeros((len(i), U)), TAU[i])
+    reach = 5.25 * np.sqrt(surface.w0)
+    return Slices(surface, -reach, reach, EXPIRY_US[i])
+
+
+def roots(*scale):
+    return np.array([s * np.diag([0.05, 0.05, 0.2, 0.2, 0.2, *[0.5] * U]) for s in scale])
+
+
+def least_gaps(surface, of):
+    k = np.linspace(of.low.min(), of.high.max(), 501)
+    return margins(surface, np.tile(k, (len(surface.tau), 1)))[2].min(axis=1)
+
+
+NOTHING = slices(())
+ABOVE = 0.5 * np.log(TAU[1] / TAU[0]) + 0.02  # lifts the first slice a little above the second
+
+
+def test_slices_without_arbitrage_pass_untouched():
+    got = repair(slices(), roots(1, 1, 1), NOTHING)
+    np.testing.assert_array_equal(got.surface.x, X)
+    assert not got.moved.any() and not got.held.any()
+    assert (got.butterfly > 0).all() and (got.calendar > 0).all()
+
+
+def test_two_judged_slices_share_the_way_the_less_certain_goes_further():
+    judged = slices(lift=(ABOVE, 0, 0))
+    got = repair(judged, roots(1, 3, 1), NOTHING)
+    assert got.moved[:2].all() and not got.held.any()
+    assert (least_gaps(got.surface, judged) > 0).all()
+    first, second = np.abs(got.surface.x - judged.surface.x)[:2, 0]
+    assert second > first > 0
+
+
+def test_a_judged_slice_gives_way_to_one_that_is_shown():
+    judged, shown = slices([0], lift=(ABOVE, 0, 0)), slices([1, 2])
+    got = repair(judged, roots(2), shown)
+    assert got.moved.tolist() == [True] and got.held.tolist() == [False]
+    together = Surface(*(np.concatenate((a, b)) for a, b in zip(got.surface, shown.surface, strict=True)))
+    assert (least_gaps(together, judged) > 0).all()
+    np.testing.assert_array_equal(shown.surface.x, X[1:])
+
+
+def test_what_was_shown_of_a_judged_slice_does_not_bind_it():
+    """It was shown far above its neighbour, which is no reason to hold or to move it now."""
+    got = repair(slices([1]), roots(1), slices(lift=(0, ABOVE + 1, 3)))
+    assert not got.held.any() and not got.moved.any()
+
+
+def test_a_slice_that_cannot_be_repaired_is_held_and_its_neighbour_lives_with_what_is_shown_of_it():
+    judged = slices([0, 1], lift=(ABOVE, 0, 0))
+    shown = slices()
+    got = repair(judged, roots(1e-4, 1e-4), shown)
+    assert got.held.all() and not got.moved.any()
+    assert np.isnan(got.butterfly).all() and np.isnan(got.calendar).all()
+    np.testing.assert_array_equal(got.surface.x, judged.surface.x)
+
+
+def test_a_neighbour_two_expiries_away_from_a_held_one_is_shown():
+    judged = slices(lift=(ABOVE, 0, 0.01))
+    got = repair(judged, roots(1e-4, 1e-4, 1), slices())
+    assert got.held.tolist() == [True, True, False]
+    assert got.calendar[2] > 0 and got.butterfly[2] > 0
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2)])
+def test_the_certificate_says_on_how_many_points(order):
+    assert repair(slices(order), roots(1, 1, 1), NOTHING).points >= 500
