@@ -12,6 +12,7 @@ from scipy.optimize import brentq, minimize_scalar
 from kvd.core import arbitrage, smile, svi
 from kvd.core.arbitrage import Surface
 from kvd.core.residual import DIM as U
+from kvd.core.residual import KNOTS
 from kvd.core.svi import DIM
 
 VOGT = np.array([-0.0410, 0.1331, 0.3060, 0.3586, 0.4153])  # a, b, rho, m, sigma
@@ -119,9 +120,25 @@ def test_margins_are_g_and_f_of_each_slice_and_the_gaps_of_each_pair_on_both_its
         np.testing.assert_allclose(gap[pair], gaps, rtol=1e-8, atol=1e-12)
 
 
-def test_a_grid_spans_its_range_and_is_finest_at_the_money():
+def test_a_grid_spans_its_range_is_finest_at_the_money_and_stands_on_the_knots():
     k = arbitrage.grids(np.array([-0.5, -3.0]), np.array([0.5, 0.4]), np.array([0.01, 0.04]), 101)
     np.testing.assert_allclose(k[:, [0, -1]], [[-0.5, 0.5], [-3.0, 0.4]], rtol=1e-12)
     assert (np.diff(k) > 0).all()
     steps = np.diff(k[0])
-    assert np.argmin(steps) in (49, 50) and steps[0] > 2 * steps.min()
+    assert steps[[0, -1]].min() > 2 * np.median(steps[45:55])
+    for z, low, high in zip(k / np.array([[0.1], [0.2]]), (-5, -15), (5, 2), strict=True):
+        for knot in KNOTS[(KNOTS > low) & (KNOTS < high)]:
+            assert np.abs(z - knot).min() < 1e-7
+
+
+def test_no_minimum_hides_at_a_knot():
+    """f'' jumps to zero at the last knots: just inside, g may be below zero where points on either side are not."""
+    u = np.zeros((1, U))
+    u[0, :4] = 3.0
+    surface = Surface(CENTRE[None], u, np.array([0.1]))
+    reach = 9 * np.sqrt(surface.w0)
+    k = arbitrage.grids(-reach, reach, surface.w0, 641)
+    everywhere = np.linspace(-reach, reach, 20_001).T
+    at_knots = (KNOTS * (1 - 1e-9) * np.sqrt(surface.w0))[None]
+    dense = min(arbitrage.butterfly(surface, every)[0].min() for every in (everywhere, at_knots))
+    assert arbitrage.butterfly(surface, k)[0].min() == pytest.approx(dense, abs=1e-4)
