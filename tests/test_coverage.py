@@ -1,8 +1,8 @@
 """The published bands against a market whose truth is known: nine true vols in ten lie inside the 90 % band.
 
-The simulated market's smiles are backbones without a residual curve, and calmer in their shape than the markets that the
-process noise was learnt on. A filter that knows of no curve has a band about right; one
-that reckons with a curve, as real markets ask, has a band at least as wide and never too narrow.
+The simulated market's smiles are backbones without a residual curve, and calmer in their shape than the markets that
+the process noise was learnt on. A filter that knows of no curve has a band about right; one that reckons with a curve,
+as real markets ask, has a band at least as wide and never too narrow.
 """
 
 from collections import Counter

@@ -49,7 +49,7 @@ def test_a_residual_returns_to_nothing_and_stays_tied_to_its_backbone(days, elap
     """Of each slice the pair (x, u), densely: x' = F x + b + q and u' = keep u + noise of variance 1 - keep**2."""
     before, to_us = some(days), NOW + min(elapsed_us, DAY_US - 1)
     every = np.arange(len(days))
-    F, b, Q = dynamics.transition((before.expiry_us - to_us) / YEAR_US, (to_us - NOW) / YEAR_US, factor, D)
+    F, _, Q = dynamics.transition((before.expiry_us - to_us) / YEAR_US, (to_us - NOW) / YEAR_US, factor, D)
     keep = np.exp(-(to_us - NOW) * factor / (D.residual_h * 3600e6))
     after = joint.predict(before, NOW, to_us, factor, D)
     got, prior = joint.covariances(after, every), joint.covariances(before, every)
