@@ -59,7 +59,7 @@ def test_the_last_hours_are_no_wilder_than_the_shortest_tenor():
 @given(tenors, steps)
 def test_noise_is_symmetric_and_positive_definite(tau, dt):
     _, _, Q = dynamics.transition(tau, dt, 1.0, D)
-    np.testing.assert_array_equal(Q, Q.T)
+    np.testing.assert_allclose(Q, Q.T, rtol=1e-15)
     assert np.linalg.eigvalsh(Q).min() > -1e-12 * np.diag(Q).max()
     apart = np.exp(np.arange(len(tau)))  # expiries a factor e apart
     np.linalg.cholesky(dynamics.transition(apart * DAY, dt, 1.0, D)[2])

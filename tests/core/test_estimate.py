@@ -168,7 +168,10 @@ def test_the_update_is_taken_where_the_iteration_has_led(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_mean_is_the_maximum_of_the_posterior(seed):
-    """scipy on the same objective: prior and weighted quotes of one slice. Within a tenth of a standard deviation."""
+    """scipy on the same objective, prior and weighted quotes of one slice: within a fifth of a standard deviation.
+
+    A step that is short of `estimate.SETTLED_STEP` is not followed by another.
+    """
     joint = prior()
     vols, _ = quotes(np.random.default_rng(seed), joint, [1], each=12)
     R, (mean, P) = vols.R / weights(joint, vols, M), dense(joint)
@@ -179,7 +182,7 @@ def test_the_mean_is_the_maximum_of_the_posterior(seed):
 
     best = least_squares(residuals, mean, xtol=1e-12, ftol=1e-12, gtol=1e-12).x
     got, posterior_P = dense(estimate.update(joint, TAU, vols, M)[0])
-    assert (np.abs(got - best) <= 0.1 * np.sqrt(np.diag(posterior_P))).all()
+    assert (np.abs(got - best) <= 0.2 * np.sqrt(np.diag(posterior_P))).all()
 
 
 @given(seeds)
