@@ -54,7 +54,7 @@ def in_band(market, smiles):
         yield int(np.searchsorted(EDGES_D, smile.tau * 365)), np.count_nonzero(np.abs(sds) < NORMAL_90)
 
 
-@pytest.mark.parametrize(("residual", "most"), [(False, 0.97), (True, 0.99)])
+@pytest.mark.parametrize(("residual", "most"), [(False, 0.985), (True, 0.99)])
 def test_nine_true_vols_in_ten_lie_inside_the_band_of_every_tenor(residual, most):
     inside, seen = Counter(), Counter()
     for seed in SEEDS:
@@ -64,4 +64,4 @@ def test_nine_true_vols_in_ten_lie_inside_the_band_of_every_tenor(residual, most
                 seen[bucket] += STRIKES
     assert set(seen) == {0, 1, 2, 3, 4}
     coverage = {bucket: inside[bucket] / seen[bucket] for bucket in seen}
-    assert all(0.85 <= share <= most for share in coverage.values()), coverage
+    assert min(coverage.values()) >= 0.85 and max(coverage.values()) <= most, coverage
