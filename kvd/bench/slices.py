@@ -18,8 +18,8 @@ from kvd.core.dynamics import Dynamics
 from kvd.core.estimate import Vols
 from kvd.core.measurement import Measurement
 
-EXPIRIES, QUOTES, TRIALS = 12, 20, 100
-WARM_UP = 20
+EXPIRIES, QUOTES = 12, 20
+BLOCKS, WARM_UP, CALLS = 10, 5, 20
 
 
 def refit_ratio() -> dict[str, Any]:
@@ -44,11 +44,13 @@ def refit_ratio() -> dict[str, Any]:
     one, every = quotes([5]), quotes(list(range(EXPIRIES)))
     settled, _ = estimate.update(state, tau, every, m)
     settled = joint.predict(settled, 0, 1_000_000, 1.0, d)
-    update_us = _median_us(lambda: estimate.update(settled, tau, one, m))
-    batch_us = _median_us(lambda: estimate.update(settled, tau, every, m))
     each = [quotes([i]) for i in range(EXPIRIES)]
-    refits_us = _median_us(lambda: [_refit(vols, tau, i, d) for i, vols in enumerate(each)])
-    refit_us = _median_us(lambda: _refit(one, tau, 5, d))
+    update_us, refit_us, batch_us, refits_us = _medians_us(
+        lambda: estimate.update(settled, tau, one, m),
+        lambda: _refit(one, tau, 5, d),
+        lambda: estimate.update(settled, tau, every, m),
+        lambda: [_refit(vols, tau, i, d) for i, vols in enumerate(each)],
+    )
     return {
         "refit_ratio": refits_us / batch_us,
         "slice_update_us": batch_us / EXPIRIES,

@@ -108,20 +108,25 @@ def test_the_check_for_arbitrage_can_fail():
 
 def test_slices_wander_as_fast_and_as_alike_as_stated():
     rng, dt_us = np.random.default_rng(0), 60_000_000
-    truth = true.begin(BTC, START_US, [START_US + days * DAY_US for days in (10, 30, 90)])
-    moves, now = [], truth
+    truth = true.begin(BTC, START_US, [START_US + days * DAY_US for days in (10, 30, 90)], rng)
+    moves, curves, now = [], [], truth
     for _ in range(3000):
         after = true.advance(now, BTC, dt_us, rng)
         moves.append(after.x - now.x)
+        curves.append(after.u)
         now = after._replace(now_us=START_US)  # tenors stand still
     moves = np.array(moves)
     expected = true.WANDER * np.sqrt(30 / np.array([10, 30, 90]))[:, None]
-    assert moves.std(axis=0) / np.sqrt(dt_us / YEAR_US) == pytest.approx(expected, rel=0.1)
+    assert moves[:, :, :3].std(axis=0) / np.sqrt(dt_us / YEAR_US) == pytest.approx(expected, rel=0.1)
+    wings = 60 / 86_400 / true.WING_DAYS
+    assert moves[:, :, 3:].std() == pytest.approx(true.WING_SD * np.sqrt(2 * wings), rel=0.1)
     assert np.corrcoef(moves[:, 0, 0], moves[:, 1, 0])[0, 1] == pytest.approx(np.exp(-np.log(3) / 2), abs=0.06)
+    assert np.std(curves) == pytest.approx(1.0, rel=0.2)  # fifty hours of a curve that lasts six
 
 
 def test_spot_moves_as_stated_and_jumps_now_and_then():
-    rng, dt_us, now = np.random.default_rng(0), 3_600_000_000, true.begin(BTC, START_US, [])
+    rng, dt_us = np.random.default_rng(0), 3_600_000_000
+    now = true.begin(BTC, START_US, [], rng)
     spots = [now.spot]
     for _ in range(24 * 365):
         now = true.advance(now, BTC, dt_us, rng)

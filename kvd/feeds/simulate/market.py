@@ -86,7 +86,7 @@ class Market:
         self._expiries_listed = expiries_listed
         self._rng = np.random.default_rng([seed, *family.name.encode()])
         due = expiries(start_us, expiries_listed)
-        self._truth = true.begin(family, start_us, due)
+        self._truth = true.begin(family, start_us, due, self._rng)
         self._strikes = max(instruments // (2 * len(due)), 1)
         spare = instruments // 2 - self._strikes * len(due)
         self.instruments: list[Instrument] = []
