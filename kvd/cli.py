@@ -98,6 +98,27 @@ def replay(
 
 
 @app.command()
+def report(
+    tape: Tape,
+    config: ConfigFile = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the measures to this new file.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page that stands alone; needs plotly.")
+    ] = None,
+) -> None:
+    """Judge the smiles of a recorded tape. They stand beside a cold refit, the venue's mark and the last value."""
+    with mendable():
+        from kvd import app as wiring  # noqa: PLC0415
+
+        settings = _load(config).settings
+        with tables.progress(f"judging {tape.name}") as progress:
+            reported = wiring.report(tape, settings, json_file, html_file, progress)
+        if json_file is None and html_file is None:
+            tables.contest(reported.underlyings)
+        tables.say(f"{reported.statistics.frames:,} frames, judged in {reported.seconds:.0f} s")
+
+
+@app.command()
 def record(
     path: Annotated[Path, typer.Argument(help="A new tape; .zst and .gz are compressed.", metavar="TAPE")],
     venue: Annotated[str, typer.Option(help="Which venue to record.")] = "deribit",

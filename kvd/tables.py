@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kvd.report.measures import CONTENDERS, rows
+from kvd.report.targets import WORDS, targets
 from kvd.surface import Smile, SurfaceUpdate
 
 REFRESH_PER_S = 4.0
@@ -141,6 +143,25 @@ def figures(measured: Mapping[str, Any]) -> None:
     for name, value in measured.items():
         table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
     out.print(table)
+
+
+def contest(underlyings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the measures of every contender, and the targets, of each underlying."""
+    for underlying, report in underlyings.items():
+        out.print(f"{underlying}, share of quotes with standard errors")
+        _print_rows(["", *(name.replace("_", " ") for name in CONTENDERS)], rows(report))
+        verdicts = [[t.name, t.value, t.bound, WORDS[t.met]] for t in targets(report)]
+        _print_rows(["target", "is", "asked", ""], verdicts)
+
+
+def _print_rows(headings: Iterable[str], lines: Iterable[Iterable[str]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left")
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)
+    out.print()
 
 
 def _newest(newest: dict[tuple[str, str, int], Smile], update: SurfaceUpdate) -> list[Smile]:

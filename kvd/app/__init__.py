@@ -3,11 +3,13 @@
 from kvd.app.daemon import VENUES, run
 from kvd.app.demo import DemoError, demo
 from kvd.app.recording import record
+from kvd.app.report import Reported, ReportError, report
 from kvd.app.tape import Replayed, replay, serve_tape
 from kvd.config import ConfigError
 from kvd.feeds.replay import TapeError
 from kvd.sinks.record import RecordError
 
-__all__ = ["MENDABLE", "VENUES", "Replayed", "demo", "record", "replay", "run", "serve_tape"]
+__all__ = ["MENDABLE", "VENUES", "Replayed", "Reported", "demo", "record", "replay", "report", "run", "serve_tape"]
 
-MENDABLE = (ConfigError, DemoError, RecordError, TapeError)  # what a user can mend: the message is one sentence
+# what a user can mend: the message is one sentence
+MENDABLE = (ConfigError, DemoError, RecordError, ReportError, TapeError)

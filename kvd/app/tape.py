@@ -116,12 +116,17 @@ async def _play(tape: Replay, daemon: Daemon, speed: float) -> None:
     await daemon.drain()
 
 
-def _hear(qualities: dict[str, Quality], batch: Batch, seed: str) -> None:
-    by_underlying: dict[str, list[Quote]] = {}
+def by_underlying(batch: Batch) -> dict[str, list[Quote]]:
+    """The quotes of a batch."""
+    found: dict[str, list[Quote]] = {}
     for event in batch.events:
         if isinstance(event, Quote):
-            by_underlying.setdefault(event.instrument.underlying, []).append(event)
-    for underlying, quotes in by_underlying.items():
+            found.setdefault(event.instrument.underlying, []).append(event)
+    return found
+
+
+def _hear(qualities: dict[str, Quality], batch: Batch, seed: str) -> None:
+    for underlying, quotes in by_underlying(batch).items():
         qualities.setdefault(underlying, Quality(seed)).hear(quotes, batch.instant_us)
 
 
