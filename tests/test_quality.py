@@ -8,10 +8,26 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from option_chain import DAY, NOW, SECOND, F, chain, instrument, quote
+from option_chain import DAY, NOW, SECOND, F, chain, instrument, quote, smile_vol
 from smiles import FACTS, smile
 
-from kvd.quality import Counted, Quality, Tally, count
+from kvd.core.svi import to_raw
+from kvd.quality import (
+    BUCKETS,
+    Contest,
+    Counted,
+    LastValue,
+    Ledger,
+    Mark,
+    Published,
+    Quality,
+    Refit,
+    Tally,
+    columns,
+    count,
+    tenor_bucket,
+    vol_sd,
+)
 from kvd.quotes import held_out
 from kvd.surface import RESIDUAL_KNOTS, RawSvi, SurfaceUpdate
 
@@ -44,7 +60,8 @@ def options(withheld, n):
 
 def test_a_quote_counts_at_the_log_moneyness_of_its_own_forward():
     got = count(msgspec.structs.replace(GOOD, forward=1.05 * F), False)
-    assert got == Counted(EXPIRY, log(1.1 / 1.05), GOOD.bid_vol, GOOD.ask_vol, False, NOW)
+    of = OPTION.name, EXPIRY
+    assert got == Counted(*of, log(1.1 / 1.05), GOOD.bid_vol, GOOD.ask_vol, GOOD.mark_vol, False, NOW)
     assert count(GOOD, True).held_out
 
 
@@ -73,23 +90,52 @@ def test_what_only_just_counts():
     assert count(quote(instrument(EXPIRY, F, "put")), False) and count(quote(instrument(EXPIRY, F, "call")), False)
 
 
+def counts(rows, expiry_us=EXPIRY):
+    """Counted quotes at (k, bid, ask, held out), a second apart."""
+    return columns([Counted(f"o{i}", expiry_us, k, bid, ask, 0.6, held, NOW + i) for i, (k, bid, ask, held) in
+                    enumerate(rows)])  # fmt: skip
+
+
 quotes = st.tuples(st.floats(0.1, 2.0), st.floats(0.1, 2.0), st.floats(0.0, 0.5))
 
 
-@given(st.lists(st.lists(quotes, max_size=5), max_size=4))
+@given(st.lists(st.lists(quotes, min_size=1, max_size=5), max_size=4))
 def test_a_tally_is_a_sum_over_samples(samples):
     tally = Tally()
-    for sample in samples:
-        model, mid, half = np.array(sample).reshape(-1, 3).T
-        tally.add(model, mid - half, mid + half)
-    every = [q for sample in samples for q in sample]
+    for i, sample in enumerate(samples):
+        model, mid, half = np.array(sample).T
+        batch = counts([(0.0, m - h, m + h, False) for m, h in zip(mid, half, strict=True)])
+        tally.add(model, batch, np.ones(len(model), dtype=bool), NOW + i * 1800 * SECOND)
+    every = [(model, mid - half, mid + half) for sample in samples for model, mid, half in sample]
     assert tally.n == len(every)
-    if every:
-        assert tally.inside_ratio == sum(mid - half <= model <= mid + half for model, mid, half in every) / len(every)
-        squares = sum((model - 0.5 * ((mid - half) + (mid + half))) ** 2 for model, mid, half in every)
-        assert tally.rmse_vol == pytest.approx(sqrt(squares / len(every)))
-    else:
-        assert tally.inside_ratio is tally.rmse_vol is None
+    if not every:
+        assert tally.inside_ratio is tally.rmse_vol is None and tally.measures() == {}
+        return
+    found = tally.measures("x_")
+    share = sum(bid <= model <= ask for model, bid, ask in every) / len(every)
+    errors = [abs(model - 0.5 * (bid + ask)) for model, bid, ask in every]
+    assert tally.inside_ratio == found["x_inside"] == pytest.approx(share)
+    assert tally.rmse_vol == found["x_rmse"] == pytest.approx(sqrt(sum(e * e for e in errors) / len(errors)))
+    assert found["x_median"] == pytest.approx(np.median(errors)) and found["x_n"] == len(every)
+    off = [sum((mid - half <= model <= mid + half) - share for model, mid, half in sample) for sample in samples]
+    assert found["x_inside_se"] == pytest.approx(sqrt(sum(o * o for o in off)) / len(every), abs=1e-9)
+
+
+def test_a_tally_tells_tenors_apart_and_leaves_out_who_has_no_opinion():
+    tally, shown = Tally(), np.array([True, True, False])
+    near = counts([(0.0, 0.5, 0.7, False)] * 3, NOW + 2 * DAY)
+    tally.add(np.array([0.6, np.nan, 0.6]), near, shown, NOW)
+    tally.add(np.array([0.8, 0.8, 0.8]), counts([(0.0, 0.5, 0.7, False)] * 3, NOW + 100 * DAY), shown, NOW)
+    assert tally.n == 3
+    assert [tally.measures("", bucket).get("n") for bucket in range(len(BUCKETS))] == [None, 1, None, None, 2]
+    assert (tally.measures("", 1)["inside"], tally.measures("", 4)["inside"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("days", "bucket"), [(0.99, 0), (1.01, 1), (6.9, 1), (7.1, 2), (29, 2), (31, 3), (89, 3), (91, 4)]
+)
+def test_tenor_buckets(days, bucket):
+    assert tenor_bucket(np.array([int(days * DAY)])).tolist() == [bucket]
 
 
 def test_every_minute_the_newest_quotes_are_held_against_the_smile_of_that_moment():
@@ -161,3 +207,106 @@ def test_a_smile_that_encloses_its_own_chain_is_inside():
     report = quality.report()
     assert report["inside"] == report["heldout_inside"] == 1.0
     assert report["rmse_vol"] < 1e-9 and report["quotes"] + report["heldout_quotes"] == 21
+
+
+# The contenders
+
+
+def never(_):
+    return False
+
+
+def contested(**contenders):
+    return Contest(lambda name: held_out("0", name), contenders)
+
+
+def test_a_quote_is_predicted_by_what_was_said_before_it_came():
+    (a,), (hidden,) = options(False, 1), options(True, 1)
+    published = Published()
+    contest = contested(kvd=published, mark=Mark(), last_value=LastValue())
+    contest.hear([offered(a, 0.5, 0.6)], NOW)  # nobody but the mark (0.6 or so) has an opinion yet
+    published.see(update(flat(0.65)))
+    contest.hear([offered(a, 0.6, 0.7, NOW + SECOND), offered(hidden, 0.8, 0.9, NOW + SECOND)], NOW + SECOND)
+    contest.hear([offered(a, 0.7, 0.74, NOW + 2 * SECOND)], NOW + 2 * SECOND)
+    kvd, last, mark = (contest.measures(name) for name in ("kvd", "last_value", "mark"))
+    assert (kvd["predictive_n"], kvd["predictive_inside"]) == (2, 0.5)
+    assert kvd["predictive_rmse"] == pytest.approx(0.07 / sqrt(2)) and kvd["predictive_median"] == pytest.approx(0.035)
+    assert (kvd["heldout_predictive_n"], kvd["heldout_predictive_inside"]) == (1, 0.0)
+    assert (last["predictive_n"], last["predictive_inside"]) == (2, 0.0)
+    assert last["predictive_median"] == pytest.approx((0.1 + 0.07) / 2)
+    assert mark["predictive_n"] == 3 and "heldout_predictive_n" in mark
+    assert list(kvd["by_tenor"]) == ["7 to 30 days"]
+
+
+def test_the_last_value_has_no_opinion_on_itself():
+    (a,) = options(False, 1)
+    contest = contested(last_value=LastValue(), mark=Mark())
+    contest.hear([offered(a, 0.5, 0.7)], NOW)
+    contest.hear([], NOW + MINUTE + 1)
+    assert contest.measures("last_value") == {"by_tenor": {}}
+    assert (contest.measures("mark")["n"], contest.measures("mark")["inside"]) == (1, 1.0)
+
+
+def test_the_refit_finds_the_smile_of_its_quotes_and_keeps_it():
+    clock = iter(range(100))
+    refit = Refit(never, lambda: next(clock))
+    wide = chain(EXPIRY, strikes=21, half=0.002)
+    refit.hear(wide, [])
+    refit.minute(NOW + MINUTE)
+    assert (refit.fitted, refit.spent_s) == (1, 1)
+    k = np.linspace(-0.2, 0.2, 9)
+    asked = counts([(x, 0.1, 0.9, False) for x in k])
+    truth = [smile_vol(x, (EXPIRY - NOW) / (365 * DAY)) for x in k]
+    assert refit.vols(asked) == pytest.approx(truth, abs=5e-4)
+    refit.minute(NOW + 4 * MINUTE)  # its quotes are too old by now: the last fit stays
+    assert refit.fitted == 1 and refit.vols(asked) == pytest.approx(truth, abs=5e-4)
+    assert np.isnan(refit.vols(counts([(0.0, 0.1, 0.9, False)], EXPIRY + DAY))).all()
+
+
+def test_the_refit_is_shown_what_the_filter_is_shown():
+    good = chain(EXPIRY, strikes=5)
+    for spoilt in (
+        msgspec.structs.replace(good[0], bid=None),
+        offered(good[0].instrument, 0.2, 0.9),
+        quote(instrument(EXPIRY, 0.8 * F, "call")),
+    ):
+        refit = Refit(never, lambda: 0.0)
+        refit.hear([spoilt, *good[1:]], [])
+        refit.minute(NOW + 1)
+        assert refit.fitted == 0
+    hidden = Refit(lambda name: name == good[2].instrument.name, lambda: 0.0)
+    hidden.hear(good, [])
+    hidden.minute(NOW + 1)
+    assert hidden.fitted == 0
+    shown = Refit(never, lambda: 0.0)
+    shown.hear(good, [])
+    shown.minute(NOW + 1)
+    assert shown.fitted == 1
+
+
+def test_the_ledger_adds_up_what_updates_say_of_themselves():
+    ledger = Ledger()
+    facts = FACTS._replace(
+        nis=12.0, nis_dof=10, coverage={1: (10, 5, 9, 10), 4: (2, 1, 1, 2)}, nis_by_tenor={1: (11.0, 8), 4: (1.0, 2)}
+    )
+    ledger.see(update(flat(0.6), flat(0.6, EXPIRY + DAY, state="held"), facts=facts))
+    ledger.see(update(flat(0.6)._replace(nis=None, nis_dof=0), facts=facts))
+    told = ledger.measures()
+    assert told["coverage"] == {"50": 12 / 24, "90": 20 / 24, "95": 1.0}
+    assert told["coverage_by_tenor"] == {
+        "1 to 7 days": {"n": 20, "50": 0.5, "90": 0.9, "95": 1.0},
+        "over 90 days": {"n": 4, "50": 0.5, "90": 0.5, "95": 1.0},
+    }
+    assert told["nis_by_tenor"] == {"1 to 7 days": 11 / 8, "over 90 days": 0.5} and told["nis_mean"] == 1.2
+    assert (told["smiles_published"], told["held_ratio"], told["states"]) == (3, 1 / 3, {"live": 2, "held": 1})
+    assert ledger.touched == 2
+
+
+def test_the_band_of_a_smile_is_that_of_its_coordinates():
+    x, tau = np.array([math.log(0.6), -0.05, math.log(0.3), 0.4, 0.2]), 0.1
+    raw = RawSvi(*to_raw(x[None], np.array([tau]))[0].tolist())
+    level = smile(EXPIRY, tau=tau, raw=raw, covariance=np.diag([1e-4, 0, 0, 0, 0]))
+    assert vol_sd(level, np.zeros(1)) == pytest.approx(0.6 * 0.01)
+    skew = level._replace(covariance=np.diag([0, 1e-4, 0, 0, 0]))
+    assert vol_sd(skew, np.zeros(1)) == pytest.approx(0.0, abs=1e-12)
+    assert vol_sd(skew, np.array([0.05])) > 1e-4
