@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
+IMAGE_EXTRA = "uvloop"  # the container draws no reports
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 PINS = dict(line.split(" ")[0].split("==") for line in LOCK.splitlines() if "==" in line)
 
@@ -45,8 +46,14 @@ def test_the_wheel_says_what_it_is(wheel):
 
 
 @pytest.mark.parametrize("requirement", [*REQUIREMENTS, *EXTRAS], ids=str)
-def test_every_dependency_has_a_lower_and_a_tested_upper_bound_and_a_pin(requirement):
+def test_every_dependency_has_a_lower_and_a_tested_upper_bound(requirement):
     assert sorted(specifier.operator for specifier in requirement.specifier) == ["<", ">="]
+
+
+@pytest.mark.parametrize(
+    "requirement", [*REQUIREMENTS, *map(Requirement, PROJECT["optional-dependencies"][IMAGE_EXTRA])], ids=str
+)
+def test_what_the_container_installs_has_a_pin_within_its_bounds(requirement):
     pin = {canonicalize_name(name): version for name, version in PINS.items()}[canonicalize_name(requirement.name)]
     assert pin in requirement.specifier
 

@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from io import BufferedWriter
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -59,8 +58,7 @@ def report(
 
     Raises TapeError, RecordError where a file exists already or cannot be begun, and ReportError without plotly.
     """
-    if html_file and find_spec("plotly") is None:
-        raise ReportError("the page needs plotly, which is not installed; install it with: pip install 'kvd[report]'")
+    draw = _page() if html_file else None
     began_s = time.perf_counter()
     with ExitStack() as stack:
         files = [stack.enter_context(_new(f)) if f else None for f in (json_file, html_file)]
@@ -69,11 +67,9 @@ def report(
         reported = Reported(own.statistics, time.perf_counter() - began_s, measures)
         if files[0]:
             files[0].write(orjson.dumps(reported.json(), option=orjson.OPT_INDENT_2) + b"\n")
-        if files[1]:
-            from kvd.report.page import page  # noqa: PLC0415 plotly is an extra
-
+        if files[1] and draw:
             about = {"tape": path.name, "version": __version__, **reported.json()}
-            files[1].write(page(about, own.chronicles, own.violations).encode())
+            files[1].write(draw(about, own.chronicles, own.violations).encode())
     return reported
 
 
@@ -86,6 +82,18 @@ def _new(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             path.unlink()
             raise
+
+
+def _page() -> Callable[..., str]:
+    """What draws the page: plotly, which takes a second to import, is an extra."""
+    try:
+        from kvd.report.page import page  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "plotly":
+            raise
+        mend = "install it with: pip install 'kvd[report]'"
+        raise ReportError(f"the page needs plotly, which is not installed; {mend}") from None
+    return page
 
 
 def _merged(own: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -114,7 +122,7 @@ def _read(here: ReplayStatistics, there: "Synchronized[int]") -> Read:
 
 @contextmanager
 def _beside(path: Path, settings: Settings) -> Iterator[tuple["Connection[Any, Any]", "Synchronized[int]"]]:
-    """A process that judges the backbone and the refit: where its answer comes, and how much of the tape it has read."""
+    """A process that judges backbone and refit: where its answer comes, and how much of the tape it has read."""
     context = multiprocessing.get_context("spawn")
     there = context.Value("q", 0)
     answer, question = context.Pipe(duplex=False)
