@@ -19,7 +19,7 @@ COLUMNS = 4
 POINTS = 81
 KVD, QUOTES, WITHHELD, BAND, FAINT = "#1f4e79", "#7f7f7f", "#d95f02", "rgba(31,78,121,0.18)", "#b8b8b8"
 TENORS = ("#7a0177", "#c51b8a", "#2c7fb8", "#41ab5d", "#a6761d")
-STATES = {"live": "#41ab5d", "widened": "#fec44f", "predicted": "#9ecae1", "held": "#d7301f"}
+STATES = {"predicted": "#9ecae1", "live": "#41ab5d", "widened": "#fec44f", "held": "#d7301f"}  # the rarest on top
 CONFIG = {"displayModeBar": False, "responsive": True}
 LAYOUT = {
     "template": "plotly_white",
@@ -151,7 +151,7 @@ def states(chronicle: Chronicle) -> str:
         places = [(instant(p.at_us), day(e)) for e in expiries for p in chronicle.points[e] if p.state == state]
         if places:
             x, y = zip(*places, strict=True)
-            marker = {"symbol": "square", "size": 5, "color": color}
+            marker = {"symbol": "line-ns", "size": 14, "line": {"width": 1.5, "color": color}, "color": color}
             figure.add_scatter(x=x, y=y, mode="markers", marker=marker, name=state)
     order = {"categoryorder": "array", "categoryarray": [day(e) for e in reversed(expiries)]}
     figure.update_yaxes(**order)
