@@ -34,6 +34,7 @@ COMMANDS = {
     "run": ["--config", "--seconds", "--record", "no key is needed"],
     "demo": ["--config", "--seconds", "--seed", "without network or configuration"],
     "replay": ["TAPE", "--output", "--speed", "--json", ".ndjson.zst", "Withhold a fifth"],
+    "report": ["TAPE", "--config", "--json", "--html", "a cold refit", "needs plotly"],
     "record": ["TAPE", "--venue", "--seconds", ".zst and .gz are compressed"],
     "check": ["--config", "--json", "secrets are masked"],
     "bench": ["--json", "a bare floor"],

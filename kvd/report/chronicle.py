@@ -45,7 +45,7 @@ class Block(NamedTuple):
 
 
 class Chronicle:
-    """The course of one underlying. Picklable."""
+    """The course of one underlying."""
 
     def __init__(self) -> None:
         self.points: dict[int, list[Point]] = {}

@@ -80,6 +80,7 @@ def levels(chronicle: Chronicle) -> str:
                 x=_times(points), y=y, mode="lines", name=day(e), legendgroup=day(e), showlegend=col == 1,
                 line={"width": 1.2, "color": shade}, row=1, col=col,
             )  # fmt: skip
+    figure.update_xaxes(tickformat="%H:%M")
     figure.update_layout(**LAYOUT, height=380)
     figure.update_layout(legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0, "xanchor": "left"})
     return _html(figure)
@@ -119,6 +120,7 @@ def innovations(chronicle: Chronicle) -> str:
     figure.add_hline(1.0, line={"dash": "dot", "width": 1, "color": "#555"}, row=1, col=1)
     figure.add_hline(0.9, line={"dash": "dot", "width": 1, "color": "#555"}, row=1, col=2)
     figure.update_yaxes(type="log", row=1, col=1)
+    figure.update_xaxes(tickformat="%H:%M")
     figure.update_layout(**LAYOUT, height=340)
     figure.update_layout(legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0, "xanchor": "left"})
     return _html(figure)
@@ -153,6 +155,7 @@ def states(chronicle: Chronicle) -> str:
             x, y = zip(*places, strict=True)
             marker = {"symbol": "line-ns", "size": 14, "line": {"width": 1.5, "color": color}, "color": color}
             figure.add_scatter(x=x, y=y, mode="markers", marker=marker, name=state)
+    figure.update_xaxes(tickformat="%H:%M")
     order = {"categoryorder": "array", "categoryarray": [day(e) for e in reversed(expiries)]}
     figure.update_yaxes(**order)
     figure.update_layout(**LAYOUT, height=120 + 22 * len(expiries))
