@@ -133,6 +133,26 @@ def test_a_dip_between_grid_points_is_caught():
     assert found(published(lowered(low), reach=3)) == {(YEAR, "butterfly")}
 
 
+def test_a_corner_at_a_knot_is_caught():
+    """The third derivative of the residual curve jumps at its knots, so g may have its minimum in a corner there."""
+
+    def bent(size):
+        return published(MENDED, residual=bumped(size, 1.2), reach=2)
+
+    def g_least(size, k):
+        return float(Curve(bent(size)).durrleman(k).min())
+
+    even = np.linspace(-2, 2, 2001)
+    low, high = 0.01, 0.2
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if g_least(middle, even) > 0 else (low, middle)
+    corner = 1.2 * bent(low).parameters.atm_vol
+    assert g_least(low, even) > 0 > g_least(low, np.array([corner]))
+    (violation,) = Checker().see(update(bent(low)))
+    assert violation.kind == "butterfly" and violation.k == pytest.approx(corner)
+
+
 @pytest.mark.parametrize(
     "raw", [RawSvi(-0.05, 0.1331, 0.3060, 0.3586, 0.4153), RawSvi(0.04, 0.05, 0.0, 0.0, float("nan"))]
 )
