@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kvd.calibrator import doors
 from kvd.calibrator.board import Board
 from kvd.calibrator.doors import Admitted
-from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.forwards import Forwards, Heard
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.showcase import Clock, Showcase
 from kvd.config import Settings
@@ -20,6 +20,8 @@ from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome, Vols
 from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
+
+Floats = NDArray[np.float64]
 
 BANDS = (0.6744897501960817, measurement.BAND_90, 1.959963984540054)  # 50, 90 and 95 % of a normal law
 
@@ -31,7 +33,7 @@ class Book:
         self._of = venue, underlying
         self._settings = settings
         self._board = Board()
-        self._forwards = Forwards()
+        self._forwards = Forwards(settings.forward)
         self._showcase = Showcase(venue, underlying, settings.calibrator)
         self._rungs: dict[int, Rung] = {}
         self._joint = joint.EMPTY
@@ -57,13 +59,13 @@ class Book:
 
         quotes = [q for q in heard if q.instrument.expiry_us > self._now_us]
         refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
-        spoken = self._forwards.hear(quotes, futures)
-        outcome = self._filter(self._admit(quotes, refused), refused) if quotes else None
-        suspect = sum(not self._forwards.check(e, self._board) for e in sorted(spoken) if e in self._rungs)
+        withheld = np.fromiter(map(self._is_withheld, quotes), dtype=np.bool_, count=len(quotes))
+        said = self._forwards.hear(quotes, futures, withheld)
+        outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused) if quotes else None
         clock = Clock(instant_us, self._now_us, self._receive_us)
         evidence = self._board, self._forwards, outcome
         changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
-        facts = _facts(outcome, self._buckets, refused, suspect, self._settings.measurement.inflated_below)
+        facts = _facts(outcome, self._buckets, refused, said, self._settings.measurement.inflated_below)
         return SurfaceUpdate(*self._of, instant_us, changed, withdrawn, facts)
 
     def _gap(self, gap: Gap) -> None:
@@ -82,9 +84,11 @@ class Book:
             self._forwards.forget(expiry_us)
         return gone
 
-    def _admit(self, quotes: Sequence[Quote], refused: dict[str, int]) -> Admitted:
-        withheld = np.fromiter(map(self._is_withheld, quotes), dtype=np.bool_, count=len(quotes))
-        admitted = doors.admit(quotes, self._board, self._now_us, withheld, self._settings.measurement)
+    def _admit(
+        self, quotes: Sequence[Quote], forward: Floats, withheld: NDArray[np.bool_], refused: dict[str, int]
+    ) -> Admitted:
+        m = self._settings.measurement
+        admitted = doors.admit(quotes, forward, self._board, self._now_us, withheld, m)
         refused |= admitted.refused
         return admitted
 
@@ -123,10 +127,11 @@ class Book:
 
 
 def _facts(
-    outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], suspect: int, inflated_below: float
+    outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], said: Heard, inflated_below: float
 ) -> BatchFacts:
+    forwards = {"forwards_outside_parity": said.outside, "forwards_gated": said.gated}
     if outcome is None:
-        return BatchFacts(0, refused, {}, 0.0, 0, suspect)
+        return BatchFacts(0, refused, {}, 0.0, 0, **forwards, executable=said.executable)
     inflated = int(np.count_nonzero(outcome.weight < inflated_below))
     return BatchFacts(
         quotes=len(outcome.weight),
@@ -134,7 +139,8 @@ def _facts(
         inflated={"outlier": inflated} if inflated else {},
         nis=float(outcome.nis.sum()),
         nis_dof=int(outcome.nis_dof.sum()),
-        forwards_outside_parity=suspect,
+        **forwards,
+        executable=said.executable,
         **_by_tenor(outcome, buckets),
     )
 

@@ -29,16 +29,18 @@ class Admitted(NamedTuple):
     refused: dict[str, int]
 
 
-def admit(quotes: Sequence[Quote], board: Board, now_us: int, withheld: NDArray[np.bool_], m: Measurement) -> Admitted:
+def admit(
+    quotes: Sequence[Quote], forward: Floats, board: Board, now_us: int, withheld: NDArray[np.bool_], m: Measurement
+) -> Admitted:
     """Post the newest quotes on `board` and return those the filter may see; `withheld` (N,) marks held-out
-    instruments, which are not posted either.
+    instruments, which are not posted either. `forward` (N,) is the forward at each quote's own instant, NaN for none:
+    prices become vols, and strikes log-moneynesses, with it.
 
     The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided,
     crossed, no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
     """
     row = board.rows(quotes)
-    raw = np.array([(q.bid, q.ask, q.forward) for q in quotes], dtype=np.float64)
-    bid, ask, forward = raw.T
+    bid, ask = np.array([(q.bid, q.ask) for q in quotes], dtype=np.float64).T
     exchange_us = np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=len(quotes))
     expiry_us, strike, sign = board.expiry_us[row], board.strike[row], board.sign[row]
 

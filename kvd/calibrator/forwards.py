@@ -1,72 +1,195 @@
-"""The forwards of one underlying's expiries, as the venue says them and as put-call parity bounds them."""
+"""The forwards of one underlying's expiries: every source heard, none trusted alone."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kvd.calibrator.board import Board
-from kvd.core import forward as parity
+from kvd.calibrator.pairs import Pairs, executable, outside, readings
+from kvd.calibrator.sources import Said, Sources
+from kvd.core import forward as core
+from kvd.core.forward import YEAR_S, Bias, ForwardFilter
 from kvd.quotes import ForwardQuote, Quote
 from kvd.surface import Forward
 
-PAIR_APART_US = 5_000_000
-FUTURE_AFTER_US = 2_000_000
-LEAST_SD_RATIO = 1e-5
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+INDEX_SOURCE = "index_price"
+SYNTHETIC = "SYN."
+PARITY, CARRY = "parity", "carry"
+MOMENT_S = 0.1  # within a batch, prices may differ by spot's moves of this time
+WEIGHED_EVERY_US = 500_000  # a bias moves in minutes
+
+
+class Heard(NamedTuple):
+    """What a batch said of the forwards.
+
+    `forward` (N,) is the forward at each quote's own instant: the venue's word of that instant, mended by the bias, or
+    the newest forward where the venue said nothing. It is NaN where there is none, and where the venue's word stands
+    apart from the other sources' and has not yet done so for so long that they are believed instead. `gated` counts the
+    sources kept out, `outside` the expiries whose price, as the venue says it, the tightest pair does not allow, and
+    `executable` arbitrage on the venue's own bids and asks, by kind.
+    """
+
+    forward: Floats
+    gated: int
+    outside: int
+    executable: Mapping[str, int]
 
 
 class Forwards:
-    """The newest forward of each expiry: the underlying price that came with the newest quote, or the expiry's
-    future if fresher.
-    """
+    """The forward of each expiry by `kvd.core.forward`: `hear` takes a batch in, the rest reads."""
 
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[Forward, int]] = {}
+    def __init__(self, settings: ForwardFilter) -> None:
+        self._f = settings
+        self._sources = Sources(settings)
+        self._pairs = Pairs(settings)
+        self._names: dict[int, str] = {}
+        self._futures: set[int] = set()
+        self._now_us = 0
+        self._weighed_us = -WEIGHED_EVERY_US
+        self._price = self._price_variance = np.zeros(0)
+        self._bias = Bias(np.zeros(0), np.zeros(0), np.zeros(0))
 
     def __contains__(self, expiry_us: int) -> bool:
-        return expiry_us in self._known
+        return expiry_us in self._sources.places
 
     def __getitem__(self, expiry_us: int) -> Forward:
-        return self._known[expiry_us][0]
+        i = self._sources.places[expiry_us]
+        value = math.exp(self._price[i] + self._bias.mean[i])
+        sd = value * math.sqrt(self._price_variance[i] + self._bias.variance[i])
+        return Forward(value, sd, self._dominant(expiry_us, i))
 
-    def hear(self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote]) -> set[int]:
-        """Take in what a batch says of the forwards; returns the expiries that were heard of."""
-        heard = set()
-        for q in quotes:
-            expiry_us = q.instrument.expiry_us
-            if q.forward is not None and q.exchange_us >= self._heard_us(expiry_us):
-                sd = self[expiry_us].sd if expiry_us in self else q.forward * LEAST_SD_RATIO
-                self._known[expiry_us] = Forward(q.forward, sd, q.forward_source), q.exchange_us
-                heard.add(expiry_us)
-        for f in futures:
-            if f.expiry_us is not None and f.exchange_us > self._heard_us(f.expiry_us) + FUTURE_AFTER_US:
-                value = 0.5 * (f.bid + f.ask)
-                sd = max(0.5 * (f.ask - f.bid), value * LEAST_SD_RATIO)
-                self._known[f.expiry_us] = Forward(value, sd, f.name), f.exchange_us
-                heard.add(f.expiry_us)
-        return heard
-
-    def check(self, expiry_us: int, board: Board) -> bool:
-        """Hold the forward against the tightest call-put pair on the board; widens its sd and returns False if it
-        lies outside.
+    def hear(self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote], withheld: NDArray[np.bool_]) -> Heard:
+        """Take a batch in. Of the quotes marked in `withheld` (N,) only the venue's underlying price is taken, not the
+        option's.
         """
-        forward, at_us = self._known[expiry_us]
-        mine = np.flatnonzero((board.expiry_us == expiry_us) & (at_us - board.exchange_us < PAIR_APART_US))
-        calls, puts = mine[board.sign[mine] > 0], mine[board.sign[mine] < 0]
-        strikes, c, p = np.intersect1d(board.strike[calls], board.strike[puts], return_indices=True)
-        call = np.stack((board.bid[calls[c]], board.ask[calls[c]]))
-        put = np.stack((board.bid[puts[p]], board.ask[puts[p]]))
-        bounds = parity.parity_bounds(strikes, call, put, bool(len(mine)) and bool(board.inverse[mine[0]]))
-        if bounds is None:
-            return True
-        outside = parity.deviation(forward.value, bounds)
-        # a price somewhere in an interval of this width has the standard deviation of a uniform law
-        sd = max((bounds[1] - bounds[0]) / np.sqrt(12), outside, forward.value * LEAST_SD_RATIO)
-        self._known[expiry_us] = Forward(forward.value, float(sd), forward.source), at_us
-        return outside == 0
+        self._now_us = max([self._now_us, *(q.exchange_us for q in quotes), *(f.exchange_us for f in futures)])
+        for expiry_us in [e for e in self._sources.places if e <= self._now_us]:
+            self.forget(expiry_us)
+        known, gated = len(self._price), self._sources.gated
+        told, shifts = self._listen(quotes, futures)
+        if self._sources.level is None:
+            return Heard(np.full(len(quotes), np.nan), 0, 0, {})
+        self._price, self._price_variance = core.prices(self._sources.level)
+        place, base, apart = self._bases(quotes)
+        paired = np.flatnonzero((place >= 0) & ~withheld)
+        new_rows, fresh = self._pairs.post([quotes[i] for i in paired.tolist()], base[paired])
+        late = self._now_us - self._weighed_us >= WEIGHED_EVERY_US
+        if late or fresh or shifts or len(self._price) != known:
+            self._weigh()
+        said = {e: s.ln_price - float(self._price[self._sources.places[e]]) for e, s in told.items()}
+        return Heard(
+            self._mended(place, base, apart),
+            self._sources.gated - gated,
+            outside(self._pairs, said, self._now_us, self._f),
+            executable(self._pairs, new_rows, self._now_us, self._f),
+        )
 
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""
-        self._known.pop(expiry_us, None)
+        if expiry_us not in self:
+            return
+        self._sources.forget(expiry_us)
+        self._pairs.forget(expiry_us)
+        self._names.pop(expiry_us, None)
+        self._futures.discard(expiry_us)
+        if self._sources.level is not None:
+            self._price, self._price_variance = core.prices(self._sources.level)
+            self._weigh()
 
-    def _heard_us(self, expiry_us: int) -> int:
-        return self._known[expiry_us][1] if expiry_us in self._known else -1
+    def _listen(
+        self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote]
+    ) -> tuple[dict[int, Said], dict[int, float]]:
+        """Let every source speak once; returns what the newest quote of each expiry said, and what was rebased."""
+        told = _newest(quotes, self._f)
+        dated = [s for s in _dated(futures, self._f) if s.expiry_us is None or s.expiry_us > self._now_us]
+        self._futures |= {s.expiry_us for s in dated if s.expiry_us is not None}
+        following = [e for e, s in told.items() if s.expiry_us is None and e not in self._futures]
+        replaced = {e for e, s in told.items() if self._names.get(e, s.name) != s.name}
+        self._names = {s.expiry_us: s.name for s in dated if s.expiry_us is not None} | self._names
+        self._names |= {e: s.name for e, s in told.items() if s.expiry_us is not None or e not in self._futures}
+        said = {s[:2]: s for s in sorted([*dated, *told.values()], key=lambda s: (s.at_us, s.ln_price))}
+        in_order = sorted(said.values(), key=lambda s: (s.expiry_us or 0, s.name))
+        shifts = self._sources.hear(in_order, self._now_us, following, replaced)
+        for expiry_us, by in shifts.items():
+            self._pairs.shift(expiry_us, by)
+        return told, shifts
+
+    def _bases(self, quotes: Sequence[Quote]) -> tuple[Index, Floats, NDArray[np.bool_]]:
+        """Place (-1 for none) and ln of the venue's price at each quote's instant, and whether what was said with it
+        stands apart from the newest and so was replaced by it, (N,) each.
+        """
+        n, places, futures = len(quotes), self._sources.places, self._futures
+        place = np.fromiter((places.get(q.instrument.expiry_us, -1) for q in quotes), dtype=np.intp, count=n)
+        own = [
+            q.forward if q.forward_source != INDEX_SOURCE or q.instrument.expiry_us not in futures else None
+            for q in quotes
+        ]
+        told = np.log(np.array(own, dtype=np.float64))
+        age_s = (self._now_us - np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=n)) / 1e6
+        newest = np.append(self._price, np.nan)[place]
+        noise = self._f.price_sd**2 * np.append(self._sources.tau(), 0.0)[place] + self._f.tick_sd**2
+        variance = np.append(self._price_variance, 0.0)[place] + self._f.spot_sd**2 * (age_s + MOMENT_S) / YEAR_S
+        apart = np.abs(told - newest) > self._f.gate_sd * np.sqrt(variance + noise)
+        return place, np.where(apart | np.isnan(told), newest, told), apart
+
+    def _mended(self, place: Index, base: Floats, apart: NDArray[np.bool_]) -> Floats:
+        bias = np.append(self._bias.mean, np.nan)[place]
+        if apart.any():
+            old_us = self._now_us - self._f.doubt_s * 1e6
+            settled = {key[0] for key, doubt in self._sources.doubts.items() if doubt.since_us < old_us}
+            follows = self._sources.follows.tolist()
+            contradicted = [(None if follows[i] else e) in settled for e, i in self._sources.places.items()]
+            bias = np.where(apart & ~np.append(contradicted, False)[place], np.nan, bias)
+        return np.asarray(np.exp(base + bias))
+
+    def _weigh(self) -> None:
+        """Estimate every expiry's bias from the venue's word and the pairs."""
+        level, follows, f = self._sources.level, self._sources.follows, self._f
+        assert level is not None
+        self._weighed_us = self._now_us
+        synthetic = [self._names.get(e, "").startswith(SYNTHETIC) for e in self._sources.places]
+        mean, variance = np.zeros(len(follows)), np.where(synthetic, f.synthetic_sd, f.future_sd) ** 2
+        if follows.any():
+            carried, carried_variance = core.carry(level, self._sources.tau(), follows, f)
+            mean = np.where(follows, carried, mean)
+            variance = np.where(follows, carried_variance + f.index_sd**2, variance)
+        expiry_us, y, R = readings(self._pairs, self._now_us, f)
+        place = np.fromiter((self._sources.places[e] for e in expiry_us.tolist()), dtype=np.intp, count=len(y))
+        said, said_variance = core.parity(place, len(follows), y, R, f)
+        self._bias = core.bias(mean, variance, said, said_variance, f)
+
+    def _dominant(self, expiry_us: int, place: int) -> str:
+        if self._bias.parity_share[place] > 0.5:
+            return PARITY
+        if self._sources.follows[place] and not self._sources.follows.all():
+            return CARRY
+        return self._names.get(expiry_us, "")
+
+
+def _newest(quotes: Sequence[Quote], f: ForwardFilter) -> dict[int, Said]:
+    """What the newest quote of each expiry says of its price; the index is no expiry's own."""
+    newest: dict[int, tuple[int, float, str]] = {}
+    for q in quotes:
+        if q.forward is not None:
+            word, expiry_us = (q.exchange_us, q.forward, q.forward_source), q.instrument.expiry_us
+            if expiry_us not in newest or word > newest[expiry_us]:
+                newest[expiry_us] = word
+    return {
+        e: Said(None if name == INDEX_SOURCE else e, name, math.log(price), f.tick_sd**2, at_us)
+        for e, (at_us, price, name) in newest.items()
+    }
+
+
+def _dated(futures: Sequence[ForwardQuote], f: ForwardFilter) -> list[Said]:
+    """What futures and the index say: the middle, known to half the spread."""
+    said = []
+    for q in futures:
+        middle = 0.5 * (q.bid + q.ask)
+        variance = (0.5 * (q.ask - q.bid) / middle) ** 2 + f.tick_sd**2
+        said.append(Said(q.expiry_us, q.name, math.log(middle), variance, q.exchange_us))
+    return said

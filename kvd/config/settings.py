@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kvd.core.dynamics import Dynamics
+from kvd.core.forward import ForwardFilter
 from kvd.core.measurement import Measurement
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -75,6 +76,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     deribit: Deribit = Deribit()
     feed: Feed = Feed()
     calibrator: Calibrator = Calibrator()
+    forward: ForwardFilter = ForwardFilter()
     dynamics: Dynamics = Dynamics()
     measurement: Measurement = Measurement()
     publish: Publish = Publish()

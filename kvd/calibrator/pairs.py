@@ -1,0 +1,148 @@
+"""Calls and puts of one strike, side by side: what put-call parity is read from."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvd.core import executable as core
+from kvd.core import forward
+from kvd.core.forward import ForwardFilter
+from kvd.quotes import Quote
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+LEAST_WIDTH = 2e-5
+COLUMNS = ("expiry_us", "strike", "inverse", "bid", "ask", "base", "at_us", "low", "high", "apart", "paired_us")
+
+
+class Pairs:
+    """A row for every strike of every expiry. Columns of shape (rows, 2) hold the call and the put.
+
+    `base` is the venue's ln price of the expiry when the leg was quoted. `low` and `high` are the parity bounds on
+    ln F less that base when both legs were last quoted within `pair_apart_s` of each other, at `paired_us` (-1 for
+    never); `apart` is by how much the bases of the two legs differed.
+    """
+
+    def __init__(self, settings: ForwardFilter) -> None:
+        self._settings = settings
+        self._rows: dict[tuple[int, float], int] = {}
+        self.expiry_us = np.zeros(0, dtype=np.int64)
+        self.strike, self.low, self.high, self.apart = np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0)
+        self.inverse = np.zeros(0, dtype=np.bool_)
+        self.paired_us = np.zeros(0, dtype=np.int64)
+        self.bid, self.ask, self.base = np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2))
+        self.at_us = np.zeros((0, 2), dtype=np.int64)
+
+    def post(self, quotes: Sequence[Quote], base: Floats) -> tuple[Index, bool]:
+        """Take the newest quotes in, `base` (N,) beside them; returns the rows they are in, and whether a row has
+        bounds for the first time.
+        """
+        fresh = {(i.expiry_us, i.strike): i.inverse for i in (q.instrument for q in quotes)}
+        self._add({key: inverse for key, inverse in fresh.items() if key not in self._rows})
+        touched = set()
+        for q, b in zip(quotes, base.tolist(), strict=True):
+            row = self._rows[q.instrument.expiry_us, q.instrument.strike]
+            leg = 0 if q.instrument.option_type == "call" else 1
+            if q.exchange_us >= self.at_us[row, leg]:
+                self.at_us[row, leg], self.base[row, leg] = q.exchange_us, b
+                self.bid[row, leg] = np.nan if q.bid is None else q.bid
+                self.ask[row, leg] = np.nan if q.ask is None else q.ask
+                touched.add(row)
+        rows = np.array(sorted(touched), dtype=np.intp)
+        return rows, self._bound(rows)
+
+    def shift(self, expiry_us: int, by: float) -> None:
+        """The venue's price of an expiry was rebased by `by` while its forward stayed where it was."""
+        mine = self.expiry_us == expiry_us
+        self.base[mine] += by
+        self.low[mine] -= by
+        self.high[mine] -= by
+
+    def forget(self, expiry_us: int) -> None:
+        """Drop every row of an expiry."""
+        keep = self.expiry_us != expiry_us
+        for name in COLUMNS:
+            setattr(self, name, getattr(self, name)[keep])
+        keys = zip(self.expiry_us.tolist(), self.strike.tolist(), strict=True)
+        self._rows = {key: row for row, key in enumerate(keys)}
+
+    def _bound(self, rows: Index) -> bool:
+        call_us, put_us = self.at_us[rows].T
+        rows = rows[np.abs(call_us - put_us) <= self._settings.pair_apart_s * 1e6]
+        sides = np.stack((self.bid[rows], self.ask[rows]))
+        low, high = forward.parity_bounds(self.strike[rows], sides[:, :, 0], sides[:, :, 1], self.inverse[rows])
+        known = np.isfinite(high - low)
+        rows, low, high = rows[known], low[known], high[known]
+        base = self.base[rows]
+        middle = 0.5 * (base[:, 0] + base[:, 1])
+        self.low[rows], self.high[rows], self.apart[rows] = low - middle, high - middle, base[:, 0] - base[:, 1]
+        first = bool((self.paired_us[rows] < 0).any())
+        self.paired_us[rows] = self.at_us[rows].max(axis=1)
+        return first
+
+    def _add(self, fresh: dict[tuple[int, float], bool]) -> None:
+        if not fresh:
+            return
+        n = len(fresh)
+        for key in fresh:
+            self._rows[key] = len(self._rows)
+        columns = {
+            "expiry_us": [expiry_us for expiry_us, _ in fresh],
+            "strike": [strike for _, strike in fresh],
+            "inverse": list(fresh.values()),
+            "at_us": np.full((n, 2), -(2**61)) + np.array([0, 2**60]),
+            "paired_us": np.full(n, -1),
+        }
+        for name in COLUMNS:
+            old = getattr(self, name)
+            new = np.asarray(columns.get(name, np.full((n, *old.shape[1:]), np.nan)), dtype=old.dtype)
+            setattr(self, name, np.concatenate((old, new)))
+
+
+def readings(pairs: Pairs, now_us: int, f: ForwardFilter) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Of the rows that have bounds: expiries, middles of the bounds and their variances, which grow with width and
+    age, (M,) each.
+
+    A crossed pair says nothing: one of its prices is wrong.
+    """
+    rows = np.flatnonzero((pairs.paired_us >= 0) & (pairs.high > pairs.low))
+    low, high = pairs.low[rows], pairs.high[rows]
+    age_s = np.maximum(now_us - pairs.paired_us[rows], 0) / 1e6
+    spread = f.parity_width_factor * np.maximum(high - low, LEAST_WIDTH)
+    R = (spread**2 + (0.5 * pairs.apart[rows]) ** 2) * np.exp(np.minimum(age_s / f.parity_memory_s, 50.0))
+    return pairs.expiry_us[rows], 0.5 * (low + high), R
+
+
+def outside(pairs: Pairs, said: Mapping[int, float], now_us: int, f: ForwardFilter) -> int:
+    """How many expiries' prices, `said` as ln less base, lie outside what the tightest fresh pair of each allows."""
+    rows = np.flatnonzero(pairs.paired_us >= now_us - f.pair_apart_s * 1e6)
+    expiry_us, low, high = pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows]
+    order = np.lexsort((low, high - low, expiry_us))
+    tightest = order[np.diff(expiry_us[order], prepend=-1) != 0]
+    bounds = zip(expiry_us[tightest].tolist(), low[tightest].tolist(), high[tightest].tolist(), strict=True)
+    return sum(e in said and not least <= said[e] <= most for e, least, most in bounds)
+
+
+def executable(pairs: Pairs, touched: Index, now_us: int, f: ForwardFilter) -> dict[str, int]:
+    """Arbitrage on the venue's own fresh bids and asks that a row of `touched` takes part in, by kind; an absent kind
+    is none.
+
+    box: two pairs of one expiry whose bounds exclude each other. butterfly: three neighbouring strikes of one type
+    whose outer asks cost less than the inner bid pays.
+    """
+    if not len(touched):
+        return {}
+    mine = np.isin(pairs.expiry_us, pairs.expiry_us[touched])
+    fresh_us = now_us - f.pair_apart_s * 1e6
+    recent = np.zeros(len(mine), dtype=np.bool_)
+    recent[touched] = True
+    rows = np.flatnonzero(mine & (pairs.paired_us >= fresh_us))
+    boxes = core.boxes(pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows], recent[rows])
+    flies = 0
+    for leg in (0, 1):
+        rows = np.flatnonzero(mine & (pairs.at_us[:, leg] >= fresh_us))
+        sides = pairs.bid[rows, leg], pairs.ask[rows, leg], pairs.base[rows, leg]
+        flies += core.butterflies(pairs.expiry_us[rows], pairs.strike[rows], *sides, recent[rows])
+    return {kind: count for kind, count in (("box", boxes), ("butterfly", flies)) if count}

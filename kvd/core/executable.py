@@ -1,0 +1,49 @@
+"""Arbitrage that could be traded: on bids and asks as they stand, not on a model.
+
+Box: the pair of one strike lets the forward be bought at `high` or sold at `low` (`kvd.core.forward.parity_bounds`);
+where one strike's low exceeds another's high, selling one synthetic forward and buying the other locks in the
+difference.
+
+Butterfly: an option's price is convex in its strike. For K1 < K2 < K3 and a = (K3 - K2)/(K3 - K1),
+
+    a ask(K1) + (1 - a) ask(K3) < bid(K2)
+
+pays at once and costs nothing later; in coins as in the quote currency, for all three settle in the same unit.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+SAME_MOMENT = 2e-5  # prices of the underlying nearer than this, relatively, are of one moment
+ROUNDING = 1e-12
+
+
+def boxes(expiry_us: Ints, low: Floats, high: Floats, new: Flags) -> int:
+    """How many pairs marked in `new` (N,) exclude another pair of their expiry by their bounds on ln F, (N,) each."""
+    if not new.any():
+        return 0
+    whose, place = np.unique(expiry_us, return_inverse=True)
+    highest, lowest = np.full(len(whose), -np.inf), np.full(len(whose), np.inf)
+    np.maximum.at(highest, place, low)
+    np.minimum.at(lowest, place, high)
+    return int(np.count_nonzero(new & ((low > lowest[place] + ROUNDING) | (high < highest[place] - ROUNDING))))
+
+
+def butterflies(expiry_us: Ints, strike: Floats, bid: Floats, ask: Floats, base: Floats, new: Flags) -> int:
+    """How many neighbouring triples of one type, at least one of them marked in `new`, pay as butterflies; (N,) each,
+    NaN where there is no price. `base` is ln of the underlying's price at each quote: a triple counts if they agree.
+    """
+    order = np.lexsort((strike, expiry_us))
+    expiry_us, new = expiry_us[order], new[order]
+    strike, bid, ask, base = (column[order] for column in (strike, bid, ask, base))
+    one, two, three = slice(None, -2), slice(1, -1), slice(2, None)
+    same = expiry_us[one] == expiry_us[three]
+    a = (strike[three] - strike[two]) / np.where(same, strike[three] - strike[one], 1.0)
+    pays = a * ask[one] + (1 - a) * ask[three] < bid[two] - ROUNDING
+    apart = np.maximum(np.maximum(base[one], base[two]), base[three])
+    apart = apart - np.minimum(np.minimum(base[one], base[two]), base[three])
+    return int(np.count_nonzero(same & pays & (apart < SAME_MOMENT) & (new[one] | new[two] | new[three])))

@@ -1,0 +1,62 @@
+"""Arbitrage on bids and asks against a search over every pair and every triple of neighbours."""
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvd.core.executable import SAME_MOMENT, boxes, butterflies
+
+bounds = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(-20, 20), st.integers(0, 20), st.booleans()), min_size=1, max_size=8
+)
+
+
+@given(bounds)
+def test_a_box_is_two_pairs_that_exclude_each_other(drawn):
+    expiry, low, width, new = (np.array(column) for column in zip(*drawn, strict=True))
+    low, high = low / 10.0, (low + width) / 10.0
+    expected = {
+        i
+        for i, j in itertools.permutations(range(len(drawn)), 2)
+        if expiry[i] == expiry[j] and new[i] and (low[i] > high[j] + 1e-9 or low[j] > high[i] + 1e-9)
+    }
+    assert boxes(expiry, low, high, new) == len(expected)
+
+
+def test_no_new_pair_is_no_new_box():
+    assert boxes(np.array([1, 1]), np.array([0.0, 2.0]), np.array([1.0, 3.0]), np.zeros(2, dtype=np.bool_)) == 0
+
+
+legs = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(1, 9), st.integers(0, 50), st.integers(0, 10), st.booleans()),
+    unique_by=lambda leg: leg[:2],
+    max_size=9,
+)
+
+
+@given(legs, st.randoms(use_true_random=False))
+def test_a_butterfly_pays_at_once_and_never_costs(drawn, random):
+    """Held to settlement a strangle of wings, a puts at K1 and (1 - a) at K3, always covers one put at K2."""
+    expected = 0
+    for expiry in (0, 1):
+        for three in zip(*(sorted(leg for leg in drawn if leg[0] == expiry)[n:] for n in range(3)), strict=False):
+            (_, k1, bid1, s1, n1), (_, k2, bid2, _, n2), (_, k3, bid3, s3, n3) = three
+            a = (k3 - k2) / (k3 - k1)
+            cost = a * (bid1 + s1) + (1 - a) * (bid3 + s3) - bid2
+            expected += cost < -1e-9 and (n1 or n2 or n3)
+            payoffs = [a * max(k1 - s, 0) + (1 - a) * max(k3 - s, 0) - max(k2 - s, 0) for s in np.linspace(0, 12, 97)]
+            assert min(payoffs) > -1e-12
+    random.shuffle(drawn)
+    expiry, strike, bid, spread, new = np.array(drawn, dtype=np.float64).reshape(-1, 5).T
+    base = np.zeros(len(drawn))
+    assert butterflies(expiry.astype(np.int64), strike, bid, bid + spread, base, new > 0) == expected
+
+
+def test_prices_of_different_moments_or_missing_prove_nothing():
+    expiry, strike = np.zeros(3, dtype=np.int64), np.array([1.0, 2.0, 3.0])
+    bid, ask, new = np.array([0.9, 2.0, 0.9]), np.array([1.0, 2.1, 1.0]), np.ones(3, dtype=np.bool_)
+    assert butterflies(expiry, strike, bid, ask, np.zeros(3), new) == 1
+    assert butterflies(expiry, strike, bid, ask, np.array([0.0, 0.0, 1.1 * SAME_MOMENT]), new) == 0
+    assert butterflies(expiry, strike, bid, np.array([np.nan, 2.1, 1.0]), np.zeros(3), new) == 0
