@@ -15,7 +15,7 @@ expiry, the carry to that expiry where all it has is the index. For a call and a
     linear   C - P = F - K           inverse   C - P = 1 - K/F      (prices in the coin)
 
 so bids and asks of a pair bound ln F. Over the pairs of an expiry a weighted median finds the centre and a Student-t
-mean around it the value; the venue's own word is a prior with the tails of a Student-t, so that neither is trusted
+mean around it the value; the venue's own word is a prior that is wrong now and then, so that neither is trusted
 alone (`bias`). Where the venue has the index alone, the prior's mean is the carry of the other expiries, a Gaussian
 process over ln tau (`carry`).
 
@@ -57,6 +57,8 @@ class ForwardFilter(Struct, frozen=True, forbid_unknown_fields=True):
     pair_apart_s: float = 5.0
     student_nu: float = 4.0
     gate_sd: float = 6.0
+    wrong_share: float = 0.01
+    wrong_sd: float = 0.01
     doubt_s: float = 3.0
     rebase_s: float = 30.0
 
@@ -243,10 +245,20 @@ def _medians(place: Index, n: int, y: Floats, weight: Floats) -> Floats:
 def bias(mean: Floats, variance: Floats, said: Floats, said_variance: Floats, f: ForwardFilter) -> Bias:
     """The venue's word (mean and variance of the bias, (n,)) and parity's together.
 
-    The venue's word is a Student-t: its variance grows with the square of what parity holds against it beyond
-    parity's own error.
+    With probability `wrong_share` the venue is wrong, by `wrong_sd`: what parity says decides how probable that is, and
+    the two cases are mixed, mean and variance.
     """
-    against = np.maximum((said - mean) ** 2 - said_variance, 0.0) / variance
-    believed = variance * np.maximum(1.0, (f.student_nu + against) / (f.student_nu + 1))
-    share = believed / (believed + said_variance)
-    return Bias(mean + share * (said - mean), believed / (1 + believed / said_variance), share)
+    odds = np.array([1 - f.wrong_share, f.wrong_share])[:, None]
+    prior = np.array([variance, variance + f.wrong_sd**2])
+    S = prior + said_variance
+    off = said - mean
+    with np.errstate(invalid="ignore"):  # inf / inf, where parity says nothing
+        likelihood = np.log(odds) - 0.5 * (off**2 / S + np.log(S / S[0]))
+    odds = np.where(np.isfinite(said_variance), np.exp(likelihood - likelihood.max(axis=0)), odds)
+    odds = odds / odds.sum(axis=0)
+    share = prior / S
+    means, variances = share * off, prior / (1 + prior / said_variance)
+    mixed = (odds * means).sum(axis=0)
+    spread = (odds * (variances + (means - mixed) ** 2)).sum(axis=0)
+    heard = np.isfinite(said_variance)
+    return Bias(mean + mixed, np.where(heard, spread, variance), (odds * share).sum(axis=0))

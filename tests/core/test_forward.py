@@ -259,18 +259,37 @@ def test_one_wild_pair_of_many_hardly_moves_them():
 # The venue's word and parity's
 
 
-@given(st.floats(-1e-3, 1e-3), st.floats(1e-6, 1e-3), st.floats(-0.1, 0.1), st.floats(1e-6, 1e-3))
-def test_the_bias_lies_between_and_its_variance_is_positive(mean, sd, said, said_sd):
-    one = [np.array([v]) for v in (mean, sd**2, said, said_sd**2)]
-    d = forward.bias(*one, SETTINGS)
-    assert min(mean, said) - 1e-15 <= d.mean[0] <= max(mean, said) + 1e-15
-    assert 0 < d.variance[0] <= said_sd**2 * (1 + 1e-12) and 0 <= d.parity_share[0] <= 1
-    if (mean - said) ** 2 <= sd**2 + said_sd**2:
-        assert d.mean[0] == pytest.approx((mean * said_sd**2 + said * sd**2) / (sd**2 + said_sd**2), abs=1e-12)
+@given(st.floats(-1e-3, 1e-3), st.floats(1e-5, 1e-3), st.floats(-0.03, 0.03), st.floats(1e-5, 1e-3))
+def test_the_bias_is_the_posterior_of_a_venue_that_is_wrong_now_and_then(mean, sd, said, said_sd):
+    """Against the integral of prior times likelihood, on a grid fine enough for the narrower of the two."""
+    d = forward.bias(*(np.array([v]) for v in (mean, sd**2, said, said_sd**2)), SETTINGS)
+    reach = 12 * said_sd
+    grid = np.unique(np.concatenate([np.linspace(c - reach, c + reach, 40_001) for c in (mean, said)]))
+    grid = grid[np.abs(grid - said) < 30 * said_sd]
+    wide = np.hypot(sd, SETTINGS.wrong_sd)
+    share = SETTINGS.wrong_share
+    prior = (1 - share) * normal(grid, mean, sd) + share * normal(grid, mean, wide)
+    density = prior * normal(grid, said, said_sd)
+    total = np.trapezoid(density, grid)
+    expected = np.trapezoid(grid * density, grid) / total
+    variance = np.trapezoid((grid - expected) ** 2 * density, grid) / total
+    assert d.mean[0] == pytest.approx(expected, abs=2e-3 * said_sd)
+    assert d.variance[0] == pytest.approx(variance, rel=1e-2)
+    assert 0 <= d.parity_share[0] <= 1
+
+
+def normal(x, mean, sd):
+    return np.exp(-0.5 * ((x - mean) / sd) ** 2) / sd
 
 
 def test_a_venue_that_is_far_off_is_not_trusted_and_silence_changes_nothing():
     venue = np.zeros(2), np.full(2, 5e-5**2)
     d = forward.bias(*venue, np.array([0.01, 0.0]), np.array([2e-4**2, np.inf]), SETTINGS)
-    assert d.mean[0] == pytest.approx(0.01, rel=0.02) and d.parity_share[0] > 0.9
+    assert d.mean[0] == pytest.approx(0.01, abs=1e-5) and d.parity_share[0] > 0.99
+    assert d.variance[0] == pytest.approx(2e-4**2, rel=0.01)
     assert (d.mean[1], d.variance[1], d.parity_share[1]) == (0.0, 5e-5**2, 0.0)
+
+
+def test_parity_within_its_own_error_leaves_a_good_price_alone():
+    one = [np.array([v]) for v in (0.0, 5e-5**2, 8e-4, 5e-4**2)]
+    assert forward.bias(*one, SETTINGS).mean[0] < 3e-5
