@@ -87,8 +87,7 @@ class Book:
     def _admit(
         self, quotes: Sequence[Quote], forward: Floats, withheld: NDArray[np.bool_], refused: dict[str, int]
     ) -> Admitted:
-        m = self._settings.measurement
-        admitted = doors.admit(quotes, forward, self._board, self._now_us, withheld, m)
+        admitted = doors.admit(quotes, self._board, self._now_us, withheld, self._settings.measurement, forward)
         refused |= admitted.refused
         return admitted
 

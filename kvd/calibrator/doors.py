@@ -30,17 +30,23 @@ class Admitted(NamedTuple):
 
 
 def admit(
-    quotes: Sequence[Quote], forward: Floats, board: Board, now_us: int, withheld: NDArray[np.bool_], m: Measurement
+    quotes: Sequence[Quote],
+    board: Board,
+    now_us: int,
+    withheld: NDArray[np.bool_],
+    m: Measurement,
+    forward: Floats | None = None,
 ) -> Admitted:
     """Post the newest quotes on `board` and return those the filter may see; `withheld` (N,) marks held-out
-    instruments, which are not posted either. `forward` (N,) is the forward at each quote's own instant, NaN for none:
-    prices become vols, and strikes log-moneynesses, with it.
+    instruments, which are not posted either. `forward` (N,) is the forward at each quote's own instant, with which
+    prices become vols and strikes log-moneynesses, NaN for none; without it, that is what the venue says.
 
     The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided,
     crossed, no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
     """
     row = board.rows(quotes)
-    bid, ask = np.array([(q.bid, q.ask) for q in quotes], dtype=np.float64).T
+    bid, ask, venues = np.array([(q.bid, q.ask, q.forward) for q in quotes], dtype=np.float64).T
+    forward = venues if forward is None else forward
     exchange_us = np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=len(quotes))
     expiry_us, strike, sign = board.expiry_us[row], board.strike[row], board.sign[row]
 

@@ -20,6 +20,7 @@ Index = NDArray[np.intp]
 INDEX_SOURCE = "index_price"
 SYNTHETIC = "SYN."
 PARITY, CARRY = "parity", "carry"
+DEFAULTS = ForwardFilter()
 MOMENT_S = 0.1  # within a batch, prices may differ by spot's moves of this time
 WEIGHED_EVERY_US = 500_000  # a bias moves in minutes
 
@@ -43,7 +44,7 @@ class Heard(NamedTuple):
 class Forwards:
     """The forward of each expiry by `kvd.core.forward`: `hear` takes a batch in, the rest reads."""
 
-    def __init__(self, settings: ForwardFilter) -> None:
+    def __init__(self, settings: ForwardFilter = DEFAULTS) -> None:
         self._f = settings
         self._sources = Sources(settings)
         self._pairs = Pairs(settings)
@@ -63,7 +64,9 @@ class Forwards:
         sd = value * math.sqrt(self._price_variance[i] + self._bias.variance[i])
         return Forward(value, sd, self._dominant(expiry_us, i))
 
-    def hear(self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote], withheld: NDArray[np.bool_]) -> Heard:
+    def hear(
+        self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote], withheld: NDArray[np.bool_] | None = None
+    ) -> Heard:
         """Take a batch in. Of the quotes marked in `withheld` (N,) only the venue's underlying price is taken, not the
         option's.
         """
@@ -76,7 +79,7 @@ class Forwards:
             return Heard(np.full(len(quotes), np.nan), 0, 0, {})
         self._price, self._price_variance = core.prices(self._sources.level)
         place, base, apart = self._bases(quotes)
-        paired = np.flatnonzero((place >= 0) & ~withheld)
+        paired = np.flatnonzero(place >= 0 if withheld is None else (place >= 0) & ~withheld)
         new_rows, fresh = self._pairs.post([quotes[i] for i in paired.tolist()], base[paired])
         late = self._now_us - self._weighed_us >= WEIGHED_EVERY_US
         if late or fresh or shifts or len(self._price) != known:

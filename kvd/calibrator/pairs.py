@@ -73,7 +73,7 @@ class Pairs:
         rows = rows[np.abs(call_us - put_us) <= self._settings.pair_apart_s * 1e6]
         sides = np.stack((self.bid[rows], self.ask[rows]))
         low, high = forward.parity_bounds(self.strike[rows], sides[:, :, 0], sides[:, :, 1], self.inverse[rows])
-        known = np.isfinite(high - low)
+        known = np.isfinite(low) & np.isfinite(high)
         rows, low, high = rows[known], low[known], high[known]
         base = self.base[rows]
         middle = 0.5 * (base[:, 0] + base[:, 1])

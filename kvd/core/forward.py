@@ -47,7 +47,7 @@ class ForwardFilter(Struct, frozen=True, forbid_unknown_fields=True):
     price_sd: float = 5e-4
     tick_sd: float = 1e-5
     carry_sd: float = 0.15
-    carry_length: float = 1.0
+    carry_length: float = 3.0
     future_sd: float = 5e-5
     synthetic_sd: float = 1e-4
     index_sd: float = 1e-4

@@ -21,15 +21,14 @@ def book(settings=None):
 def test_a_batch_counts_what_it_used_and_what_it_refused_by_reason():
     quotes = [*chain(NEAR), *chain(FAR)]
     quotes[0] = msgspec.structs.replace(quotes[0], bid=None)
-    quotes[1] = msgspec.structs.replace(quotes[1], forward=None)
-    quotes[2] = msgspec.structs.replace(quotes[2], forward=None)
+    quotes += [msgspec.structs.replace(q, forward=None) for q in chain(NEAR + DAY)[:2]]
     gone = msgspec.structs.replace(quote(instrument(NOW + DAY, F)), instrument=instrument(NOW - DAY, F))
     update = book().step(NOW, [*quotes, gone])
     assert (update.venue, update.underlying, update.publish_us) == ("deribit", "BTC", NOW)
     facts = update.facts
     assert facts.refused == {"one_sided": 1, "no_forward": 2, "expired": 1}
-    assert facts.quotes == facts.nis_dof == 15 and facts.nis > 0 and facts.inflated == {}
-    assert [s.nis_dof for s in update.smiles] == [6, 9]
+    assert facts.quotes == facts.nis_dof == 17 and facts.nis > 0 and facts.inflated == {}
+    assert [s.nis_dof for s in update.smiles] == [8, 9]
     assert sum(s.nis for s in update.smiles) == pytest.approx(facts.nis)
 
 
@@ -53,9 +52,63 @@ def test_nothing_of_use_is_nothing_done():
 def test_forwards_that_parity_contradicts_are_counted():
     pair = [quote(instrument(NEAR, F, kind), half=0.001) for kind in ("call", "put")]
     b = book()
-    assert b.step(NOW, [*chain(NEAR), *pair]).facts.forwards_outside_parity == 0
+    facts = b.step(NOW, [*chain(NEAR), *chain(FAR), *pair]).facts
+    assert (facts.forwards_outside_parity, facts.forwards_gated) == (0, 0)
     told = [msgspec.structs.replace(q, forward=1.02 * F) for q in pair]
-    assert b.step(NOW, told).facts.forwards_outside_parity == 1
+    facts = b.step(NOW, told).facts
+    assert (facts.forwards_outside_parity, facts.forwards_gated) == (1, 1)
+    assert facts.refused == {"no_forward": 2}
+
+
+def test_a_quote_without_a_forward_is_read_with_what_is_known():
+    b = book()
+    b.step(NOW, chain(NEAR))
+    silent = [msgspec.structs.replace(q, forward=None) for q in chain(NEAR, NOW + SECOND)]
+    facts = b.step(NOW + SECOND, silent).facts
+    assert facts.quotes == 9 and facts.refused == {}
+
+
+def test_a_forward_that_jumps_alone_does_not_bend_the_skew():
+    """One source says 1 % more for a second, of unmoved prices; then for half an hour, and parity contradicts it."""
+
+    def smiles(rogue):
+        b, shown = book(), []
+        for n in range(40):
+            at_us = NOW + n * 45 * SECOND
+            near = [quote(q.instrument, at_us) for q in [*chain(NEAR, NOW), *both_types(NEAR)]]
+            told = [msgspec.structs.replace(q, forward=1.01 * F) if n in rogue else q for q in near]
+            update = b.step(at_us, [*told, *chain(FAR, at_us)])
+            shown += [s for s in update.smiles if s.expiry_us == NEAR]
+        return shown
+
+    plain, once, always = smiles(()), smiles({20}), smiles(range(20, 40))
+    for one, other in ((plain, once), (plain, always)):
+        for straight, bent in zip(one[19:], other[19:], strict=False):
+            assert abs(bent.parameters.skew - straight.parameters.skew) < 0.25 * straight.sd.skew
+        assert abs(other[-1].forward.value / F - 1) < 5e-4
+
+
+def both_types(expiry_us):
+    strikes = {q.instrument.strike for q in chain(expiry_us)}
+    return [quote(instrument(expiry_us, strike, "put" if strike >= F else "call")) for strike in strikes]
+
+
+@pytest.mark.parametrize("carry", [0.0005, 0.002])
+def test_a_daily_of_which_the_venue_knows_the_index_alone_has_a_straight_smile(carry):
+    """Quotes are made with the true forward F (1 + carry); the venue says F. Read with F, they bend the skew."""
+    daily, true = NOW + 2 * DAY, F * (1 + carry)
+    b, shown = book(), []
+    for n in range(20):
+        at_us = NOW + n * 10 * SECOND
+        quotes = [quote(q.instrument, at_us, half=0.002, forward=true) for q in [*chain(daily), *both_types(daily)]]
+        told = [msgspec.structs.replace(q, forward=F, forward_source="index_price") for q in quotes]
+        shown += b.step(at_us, told).smiles
+    last = shown[-1]
+    assert abs(last.forward.value - true) < 2 * last.forward.sd and last.forward.source == "parity"
+    assert last.forward.sd < 3e-4 * F
+    expected = -0.3 * 0.8 / 2
+    assert abs(last.parameters.skew - expected) < 3 * last.sd.skew
+    assert abs(last.parameters.atm_vol - 0.6) < 3 * last.sd.atm_vol
 
 
 def test_a_gap_multiplies_the_noise_of_the_next_prediction_only():

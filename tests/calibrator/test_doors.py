@@ -124,6 +124,23 @@ def test_a_linear_option_is_priced_in_the_quote_currency():
     np.testing.assert_allclose(admit(linear).vol, admit(GOOD).vol, rtol=1e-9)
 
 
+def test_prices_become_vols_with_the_forward_that_is_given_not_the_venues():
+    true = 1.001 * F
+    pair = [
+        msgspec.structs.replace(quote(instrument(EXPIRY, F, kind), forward=true), forward=F) for kind in ("call", "put")
+    ]
+    ours = doors.admit(pair, Board(), NOW, np.zeros(2, dtype=np.bool_), M, np.full(2, true))
+    np.testing.assert_allclose(ours.k, np.log(F / true), rtol=1e-12)
+    np.testing.assert_allclose(ours.vol, smile_vol(np.log(F / true), TAU), rtol=1e-6)
+    theirs = admit(*pair).vol
+    assert theirs[0] - theirs[1] > 0.01
+
+
+def test_a_forward_that_is_not_known_is_none():
+    said = np.array([np.nan])
+    assert doors.admit([GOOD], Board(), NOW, np.zeros(1, dtype=np.bool_), M, said).refused == {"no_forward": 1}
+
+
 def test_the_board_holds_what_was_quoted_and_whether_it_counts():
     board, wide = Board(), REFUSED["wide"]
     admit(GOOD, quote(DEEP), board=board)
