@@ -18,7 +18,16 @@ SECOND = 1_000_000
 NOON = 1_782_993_600 * SECOND  # 2026-07-02T12:00:00Z
 CHRISTMAS = 1_798_185_600 * SECOND  # 2026-12-25T08:00:00Z
 DAY = 86_400 * SECOND
-FACTS = BatchFacts(quotes=20, refused={"crossed": 1}, inflated={"outlier": 2}, nis=18.5, nis_dof=20)
+FACTS = BatchFacts(
+    quotes=20,
+    refused={"crossed": 1},
+    inflated={"outlier": 2},
+    nis=18.5,
+    nis_dof=20,
+    forwards_outside_parity=1,
+    forwards_gated=3,
+    executable={"box": 1},
+)
 
 
 def smile(expiry_us: int = CHRISTMAS, **changes: object) -> Smile:

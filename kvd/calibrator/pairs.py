@@ -134,15 +134,14 @@ def executable(pairs: Pairs, touched: Index, now_us: int, f: ForwardFilter) -> d
     """
     if not len(touched):
         return {}
-    mine = np.isin(pairs.expiry_us, pairs.expiry_us[touched])
     fresh_us = now_us - f.pair_apart_s * 1e6
-    recent = np.zeros(len(mine), dtype=np.bool_)
-    recent[touched] = True
-    rows = np.flatnonzero(mine & (pairs.paired_us >= fresh_us))
-    boxes = core.boxes(pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows], recent[rows])
+    new = np.zeros(len(pairs.strike), dtype=np.bool_)
+    new[touched] = True
+    rows = np.flatnonzero(pairs.paired_us >= fresh_us)
+    boxes = core.boxes(pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows], new[rows])
     flies = 0
     for leg in (0, 1):
-        rows = np.flatnonzero(mine & (pairs.at_us[:, leg] >= fresh_us))
+        rows = np.flatnonzero(pairs.at_us[:, leg] >= fresh_us)
         sides = pairs.bid[rows, leg], pairs.ask[rows, leg], pairs.base[rows, leg]
-        flies += core.butterflies(pairs.expiry_us[rows], pairs.strike[rows], *sides, recent[rows])
+        flies += core.butterflies(pairs.expiry_us[rows], pairs.strike[rows], *sides, new[rows])
     return {kind: count for kind, count in (("box", boxes), ("butterfly", flies)) if count}

@@ -37,6 +37,8 @@ def butterflies(expiry_us: Ints, strike: Floats, bid: Floats, ask: Floats, base:
     """How many neighbouring triples of one type, at least one of them marked in `new`, pay as butterflies; (N,) each,
     NaN where there is no price. `base` is ln of the underlying's price at each quote: a triple counts if they agree.
     """
+    if not new.any():
+        return 0
     order = np.lexsort((strike, expiry_us))
     expiry_us, new = expiry_us[order], new[order]
     strike, bid, ask, base = (column[order] for column in (strike, bid, ask, base))

@@ -136,8 +136,10 @@ def predict(level: Level, tau: Floats, follows: NDArray[np.bool_], dt_s: float, 
     if dt_s <= 0:
         return level
     P = level.P.copy()
-    moves = np.append(f.spot_sd**2, np.where(follows, 0.0, (f.carry_move_sd * tau) ** 2 + f.jitter_sd**2))
-    P[np.diag_indices_from(P)] += moves * (dt_s / YEAR_S)
+    dt = dt_s / YEAR_S
+    P[0, 0] += f.spot_sd**2 * dt
+    own = np.arange(1, len(P))
+    P[own, own] += np.where(follows, 0.0, (f.carry_move_sd * tau) ** 2 + f.jitter_sd**2) * dt
     return Level(level.x, P)
 
 
@@ -153,7 +155,7 @@ def observe(level: Level, place: Index, y: Floats, R: Floats, f: ForwardFilter) 
     H[own, place[own] + 1] = 1.0
     P, innovation = level.P, y - H @ level.x
     S = H @ P @ H.T
-    sd = np.sqrt(np.diag(S) + R)
+    sd = np.sqrt(S.diagonal() + R)
     far = np.abs(innovation) > f.gate_sd * sd
     if far.any() and _shared(innovation[far], len(y)):
         middle = float(np.median(innovation))
@@ -178,7 +180,7 @@ def _shared(far: Floats, n: int) -> bool:
 def prices(level: Level) -> tuple[Floats, Floats]:
     """ln of the venue's price for each expiry, s + c, and its variance, (n,) each."""
     x, P = level
-    return x[0] + x[1:], np.maximum(P[0, 0] + 2 * P[0, 1:] + np.diag(P)[1:], 0.0)
+    return x[0] + x[1:], np.maximum(P[0, 0] + 2 * P[0, 1:] + P.diagonal()[1:], 0.0)
 
 
 def carry(level: Level, tau: Floats, follows: NDArray[np.bool_], f: ForwardFilter) -> tuple[Floats, Floats]:

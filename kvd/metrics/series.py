@@ -75,6 +75,9 @@ class Metrics:
         self._quotes: Counter[tuple[str, ...]] = Counter()
         self._refused: Counter[tuple[str, ...]] = Counter()
         self._inflated: Counter[tuple[str, ...]] = Counter()
+        self._forwards_gated: Counter[tuple[str, ...]] = Counter()
+        self._forwards_outside: Counter[tuple[str, ...]] = Counter()
+        self._executable: Counter[tuple[str, ...]] = Counter()
         self._nis: dict[tuple[str, ...], float] = {}
         self._nis_dof: Counter[tuple[str, ...]] = Counter()
         self._batches = Histogram(BATCH_BUCKETS_S)
@@ -92,7 +95,14 @@ class Metrics:
             self._smiles.pop((*family, _minute(expiry_us)), None)
         self._published[family] += len(update.smiles)
         self._quotes[family] += facts.quotes
-        for counter, reasons in ((self._refused, facts.refused), (self._inflated, facts.inflated)):
+        self._forwards_gated[family] += facts.forwards_gated
+        self._forwards_outside[family] += facts.forwards_outside_parity
+        by_reason = (
+            (self._refused, facts.refused),
+            (self._inflated, facts.inflated),
+            (self._executable, facts.executable),
+        )
+        for counter, reasons in by_reason:
             for reason, count in reasons.items():
                 counter[*family, reason] += count
         self._nis[family] = self._nis.get(family, 0.0) + facts.nis
@@ -144,6 +154,13 @@ class Metrics:
         yield _counter("kvd_quotes_applied", "Quotes that moved a smile.", FAMILY, self._quotes.items())
         yield _counter("kvd_quotes_refused", "Quotes not used, by reason.", reasons, self._refused.items())
         yield _counter("kvd_quotes_inflated", "Quotes given less weight, by reason.", reasons, self._inflated.items())
+        outside, gated, kinds = self._forwards_outside, self._forwards_gated, (*FAMILY, "kind")
+        yield _counter(
+            "kvd_forwards_gated", "Sources of a forward not heeded, having jumped alone.", FAMILY, gated.items()
+        )
+        yield _counter("kvd_forwards_outside_parity", "Forwards that a call-put pair denies.", FAMILY, outside.items())
+        arbitrage = self._executable.items()
+        yield _counter("kvd_executable_arbitrage", "Arbitrage on the venue's own bids and asks.", kinds, arbitrage)
         yield _counter("kvd_nis", "Sum of normalised innovations squared.", FAMILY, self._nis.items())
         yield _counter("kvd_nis_dof", "Sum of their degrees of freedom.", FAMILY, self._nis_dof.items())
         yield _counter("kvd_smiles_published", "Smiles published.", FAMILY, self._published.items())
