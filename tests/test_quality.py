@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from option_chain import DAY, NOW, SECOND, F, chain, instrument, quote, smile_vol
 from smiles import FACTS, smile
 
-from kvd.core.svi import to_raw
 from kvd.quality import (
     BUCKETS,
     Contest,
@@ -26,7 +25,6 @@ from kvd.quality import (
     columns,
     count,
     tenor_bucket,
-    vol_sd,
 )
 from kvd.quotes import held_out
 from kvd.surface import RESIDUAL_KNOTS, RawSvi, SurfaceUpdate
@@ -300,13 +298,3 @@ def test_the_ledger_adds_up_what_updates_say_of_themselves():
     assert told["nis_by_tenor"] == {"1 to 7 days": 11 / 8, "over 90 days": 0.5} and told["nis_mean"] == 1.2
     assert (told["smiles_published"], told["held_ratio"], told["states"]) == (3, 1 / 3, {"live": 2, "held": 1})
     assert ledger.touched == 2
-
-
-def test_the_band_of_a_smile_is_that_of_its_coordinates():
-    x, tau = np.array([math.log(0.6), -0.05, math.log(0.3), 0.4, 0.2]), 0.1
-    raw = RawSvi(*to_raw(x[None], np.array([tau]))[0].tolist())
-    level = smile(EXPIRY, tau=tau, raw=raw, covariance=np.diag([1e-4, 0, 0, 0, 0]))
-    assert vol_sd(level, np.zeros(1)) == pytest.approx(0.6 * 0.01)
-    skew = level._replace(covariance=np.diag([0, 1e-4, 0, 0, 0]))
-    assert vol_sd(skew, np.zeros(1)) == pytest.approx(0.0, abs=1e-12)
-    assert vol_sd(skew, np.array([0.05])) > 1e-4

@@ -128,7 +128,7 @@ class Book:
 def _facts(
     outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], said: Heard, inflated_below: float
 ) -> BatchFacts:
-    forwards = {"forwards_outside_parity": said.outside, "forwards_gated": said.gated}
+    forwards: dict[str, Any] = {"forwards_outside_parity": said.outside, "forwards_gated": said.gated}
     if outcome is None:
         return BatchFacts(0, refused, {}, 0.0, 0, **forwards, executable=said.executable)
     inflated = int(np.count_nonzero(outcome.weight < inflated_below))

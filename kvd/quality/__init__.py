@@ -7,7 +7,6 @@ minutes, is held against what each contender makes of it at that moment; and eac
 against what each had to say before.
 """
 
-from kvd.quality.band import vol_sd
 from kvd.quality.contenders import Contender, LastValue, Mark, Published
 from kvd.quality.contest import Contest
 from kvd.quality.counted import Counted, Counts, columns, count, tenor_bucket
@@ -18,5 +17,5 @@ from kvd.quality.tally import BUCKETS, Tally
 
 __all__ = [
     "BUCKETS", "Contender", "Contest", "Counted", "Counts", "LastValue", "Ledger", "Mark", "Published", "Quality",
-    "Refit", "Tally", "columns", "count", "tenor_bucket", "vol_sd",
+    "Refit", "Tally", "columns", "count", "tenor_bucket",
 ]  # fmt: skip

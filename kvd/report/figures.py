@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.io import to_html
 from plotly.subplots import make_subplots
 
-from kvd.quality import BUCKETS, vol_sd
+from kvd.quality import BUCKETS
 from kvd.report.chronicle import BLOCK_US, Chronicle, Moment, Point
 from kvd.report.prose import day, instant
 from kvd.surface import Smile
@@ -38,7 +38,9 @@ def smiles(moment: Moment) -> str:
         low, high = _reach(smile, moment, e)
         k = np.linspace(low, high, POINTS)
         vol = 100 * np.sqrt(smile.total_variance(k) / smile.tau)
-        _band(figure, k, vol, 100 * NORMAL_90 * vol_sd(smile, k), place, i == 0, "smile")
+        _band(
+            figure, k, vol, 100 * NORMAL_90 * smile.sd_of_vol(smile.forward.value * np.exp(k)), place, i == 0, "smile"
+        )
         if moment.quotes is not None:
             q = moment.quotes
             for withheld, name, color in ((False, "quotes, bid to ask", QUOTES), (True, "held-out quotes", WITHHELD)):
