@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kvd.calibrator import doors
 from kvd.calibrator.board import Board
+from kvd.calibrator.climate import Climate
 from kvd.calibrator.doors import Admitted
 from kvd.calibrator.forwards import Forwards, Heard
 from kvd.calibrator.ladder import Rung
@@ -34,6 +35,7 @@ class Book:
         self._settings = settings
         self._board = Board()
         self._forwards = Forwards(settings.forward)
+        self._climate = Climate(settings.regimes, settings.dynamics)
         self._showcase = Showcase(venue, underlying, settings.calibrator)
         self._rungs: dict[int, Rung] = {}
         self._joint = joint.EMPTY
@@ -97,7 +99,8 @@ class Book:
             return None
         d = self._settings.dynamics
         if self._predicted_us:
-            self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d)
+            moves = self._climate.moves(self._joint, self._forwards, self._predicted_us, self._now_us)
+            self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d, moves)
         self._predicted_us, self._noise_factor = self._now_us, 1.0
         for expiry_us in np.setdiff1d(admitted.expiry_us, self._joint.expiry_us).tolist():
             self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, self._settings.calibrator.residual)
@@ -106,11 +109,13 @@ class Book:
         tau, m = year_fraction(self._now_us, self._joint.expiry_us), self._settings.measurement
         self._buckets = measurement.bucket(tau[place])
         vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale[self._buckets], admitted.repetition)
+        before = self._joint
         try:
-            self._joint, outcome = estimate.update(self._joint, tau, vols, m)
+            self._joint, outcome = estimate.update(before, tau, vols, m)
         except kalman.NotPositiveDefiniteError:
             refused["not_positive_definite"] = len(vols.k)
             return None
+        self._climate.told(before, self._joint, outcome.touched)
         self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, m)
         for expiry_us in self._joint.expiry_us[outcome.touched].tolist():
             self._rungs[expiry_us].applied(self._now_us)

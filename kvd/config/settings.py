@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from kvd.core.dynamics import Dynamics
 from kvd.core.forward import ForwardFilter
 from kvd.core.measurement import Measurement
+from kvd.core.regimes import RegimeSettings
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -78,6 +79,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     calibrator: Calibrator = Calibrator()
     forward: ForwardFilter = ForwardFilter()
     dynamics: Dynamics = Dynamics()
+    regimes: RegimeSettings = RegimeSettings()
     measurement: Measurement = Measurement()
     publish: Publish = Publish()
     log: Log = Log()

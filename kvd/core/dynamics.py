@@ -4,6 +4,10 @@ Level, skew and curvature of every slice are random walks with standard deviatio
 
     s_a(tau) = s_a(30 d) (30 d / tau)**tenor_power        tau not below `shortest_tau_d`
 
+times what the market's regime adds (`kvd.core.regimes`). When the forward moves by d ln F, the level goes with it:
+
+    d ln sigma_atm = SSR psi / sqrt(w0) d ln F
+
 The wings, lambda_p and lambda_c, are Ornstein-Uhlenbeck processes about `put_wing_mean` and `call_wing_mean` with time
 constant `wing_reversion_h` and long-run standard deviation `wing_sd` at any tenor: what was once seen of a wing is soon
 forgotten where it is not quoted. Moves of two expiries correlate as
@@ -12,6 +16,8 @@ forgotten where it is not quoted. Moves of two expiries correlate as
 
 The residual curve fades with time constant `residual_h`, its prior variance restored (`kvd.core.joint`).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -42,25 +48,56 @@ class Dynamics(Struct, frozen=True, forbid_unknown_fields=True):
     gap_factor: float = 2.0
 
 
-def transition(tau: Floats, dt_y: float, noise_factor: float, d: Dynamics) -> tuple[Floats, Floats, Floats]:
+class Moves(NamedTuple):
+    """What is known of a step beyond its length: ``activity`` multiplies the variance of the random walks; ``spot``
+    (S,) is how far each level moves for an SSR of one, and ``ssr``, ``ssr_var`` what is known of that.
+    """
+
+    activity: float
+    spot: Floats
+    ssr: float
+    ssr_var: float
+
+
+STILL = Moves(1.0, np.zeros(1), 0.0, 0.0)
+"""Spot stood still and the market was as lively as on average."""
+
+
+def transition(
+    tau: Floats, dt_y: float, noise_factor: float, d: Dynamics, moves: Moves = STILL
+) -> tuple[Floats, Floats, Floats]:
     """``F`` (5S, 5S), ``u`` (5S,) and ``Q`` (5S, 5S) for the step of `dt_y` years that ends at times to expiry `tau`
     (S,).
 
-    `noise_factor` multiplies Q: above one after a gap. The state is slice-major: slice i holds rows 5i to 5i + 4.
+    `noise_factor` makes the step as noisy as one so many times as long: above one after a gap. The state is
+    slice-major: slice i holds rows 5i to 5i + 4.
     """
     keep = np.ones(DIM)
     keep[PUT_WING:] = np.exp(-dt_y * noise_factor * YEAR_D * 24 / d.wing_reversion_h)
     mean = np.zeros(DIM)
     mean[PUT_WING], mean[CALL_WING] = d.put_wing_mean, d.call_wing_mean
-    tenor = (MONTH_Y / np.maximum(tau, d.shortest_tau_d / YEAR_D)) ** d.tenor_power * np.sqrt(dt_y * noise_factor)
-    step = np.outer(tenor, (d.level_sd, d.skew_sd, d.curvature_sd, 0.0, 0.0))
+    walks = np.sqrt(dt_y * noise_factor * moves.activity)
+    step = np.outer(walks * _by_tenor(tau, d), (d.level_sd, d.skew_sd, d.curvature_sd, 0.0, 0.0))
     step[:, PUT_WING:] = d.wing_sd * np.sqrt(1 - keep[PUT_WING] ** 2)
     coupled = np.einsum("ia,ij,ja->iaj", step, correlation(tau, d), step)
     size = len(tau)
     Q = np.zeros((size, DIM, size, DIM))
     every = np.arange(DIM)
     Q[:, every, :, every] = coupled.transpose(1, 0, 2)
-    return np.diag(np.tile(keep, size)), np.tile((1 - keep) * mean, size), Q.reshape(size * DIM, size * DIM)
+    Q[:, LEVEL, :, LEVEL] += moves.ssr_var * np.outer(moves.spot, moves.spot)
+    u = np.tile((1 - keep) * mean, (size, 1))
+    u[:, LEVEL] += moves.ssr * moves.spot
+    return np.diag(np.tile(keep, size)), u.ravel(), Q.reshape(size * DIM, size * DIM)
+
+
+def level_noise(tau: Floats, dt_y: float, d: Dynamics) -> Floats:
+    """Covariance of the moves of ln sigma_atm in `dt_y` years, (S, S)."""
+    step = d.level_sd * _by_tenor(tau, d)
+    return np.asarray(dt_y * np.outer(step, step) * correlation(tau, d))
+
+
+def _by_tenor(tau: Floats, d: Dynamics) -> Floats:
+    return np.asarray((MONTH_Y / np.maximum(tau, d.shortest_tau_d / YEAR_D)) ** d.tenor_power)
 
 
 def correlation(tau: Floats, d: Dynamics) -> Floats:

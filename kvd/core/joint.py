@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kvd.core import dynamics, kalman, residual
 from kvd.core.daycount import YEAR_US, year_fraction
-from kvd.core.dynamics import Dynamics
+from kvd.core.dynamics import STILL, Dynamics, Moves
 from kvd.core.svi import DIM
 
 Floats = NDArray[np.float64]
@@ -68,7 +68,7 @@ def covariances(joint: Joint, chosen: Index) -> Floats:
     return full
 
 
-def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dynamics) -> Joint:
+def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dynamics, moves: Moves = STILL) -> Joint:
     """Let time pass from one instant to a later one; `noise_factor` multiplies the process noise.
 
     Residuals return to zero, with prior variance, over `Dynamics.residual_h` hours: u' = keep u + noise.
@@ -76,7 +76,7 @@ def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dyna
     if not len(joint.x) or to_us <= from_us:
         return joint
     tau = year_fraction(to_us, joint.expiry_us)
-    F, b, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d)
+    F, b, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d, moves)
     x, P = kalman.predict(joint.x.ravel(), joint.P, F, b, Q)
     every = np.arange(len(joint.x))
     keep = np.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))

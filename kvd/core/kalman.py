@@ -5,12 +5,17 @@ matrix, and nothing looks whether P stays positive definite. Everything that ent
 what leaves has been through a Cholesky factorisation.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from filterpy.kalman import KalmanFilter
+from filterpy.kalman import IMMEstimator, KalmanFilter
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+
+LEAST_PROBABILITY = 1e-6  # of a mode: none is ever ruled out
 
 
 class NotPositiveDefiniteError(ArithmeticError):
@@ -43,6 +48,38 @@ def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floa
     G = np.linalg.solve(before, P[own]).T
     P = P + G @ (after - before) @ G.T
     return x + G @ (mean - x[own]), 0.5 * (P + P.T)
+
+
+class Modes(NamedTuple):
+    """One Gaussian for each of R modes, and how probable each mode is: x (R, n), P (R, n, n), mu (R,)."""
+
+    x: Floats
+    P: Floats
+    mu: Floats
+
+
+def switch(modes: Modes, turned: Floats, F: Floats, Q: Floats, H: Floats, z: Floats, R: Floats) -> Modes:
+    """One step of an interacting-multiple-model estimator (Blom & Bar-Shalom 1988): mix, predict, update.
+
+    `turned` (R, R) holds the probabilities of going from one mode to another, Q (R, n, n) each mode's process noise; F
+    (n, n), H (m, n), z (m,) and variances R (m,) are common. Without rows the modes only mix and move.
+    """
+    filters = []
+    for x, P, q in zip(modes.x, modes.P, Q, strict=True):
+        kf = _engine(x, P, max(len(z), 1))
+        kf.F, kf.Q = F, q
+        if len(z):
+            kf.H, kf.R = H, np.diag(R)
+        filters.append(kf)
+    imm = IMMEstimator(filters, modes.mu, turned)
+    imm.predict()
+    log_mu = np.log(imm.cbar)
+    if len(z):
+        imm.update(z[:, None])
+        log_mu = log_mu + [kf.log_likelihood for kf in filters]  # the engine's own product underflows in a crash
+    mu = np.maximum(np.exp(log_mu - log_mu.max()), LEAST_PROBABILITY)
+    checked = [_checked(kf) for kf in filters]
+    return Modes(np.array([x for x, _ in checked]), np.array([P for _, P in checked]), mu / mu.sum())
 
 
 def _engine(x: Floats, P: Floats, rows: int) -> KalmanFilter:

@@ -115,3 +115,21 @@ def test_a_new_slice_starts_on_the_line_between_its_neighbours_in_log_tenor(orde
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
     lone = dynamics.start(days * DAY, np.zeros(0), np.zeros((0, DIM)), D)[1]
     assert (np.diag(P) > 0.01).all() and (np.diag(P) < np.diag(lone)).all()
+
+
+def test_levels_go_with_spot_and_an_active_market_moves_more():
+    """A level moves by SSR times what it would at one; what is not known of the SSR is noise along that direction."""
+    spot = np.array([0.01, -0.02, 0.0])
+    tau = np.array([0.1, 0.2, 0.5])
+    _, u, Q = dynamics.transition(tau, 1e-3, 1.0, D, dynamics.Moves(1.0, spot, 1.5, 0.04))
+    _, still_u, still_Q = dynamics.transition(tau, 1e-3, 1.0, D)
+    at = DIM * np.arange(3) + LEVEL
+    assert u[at] == pytest.approx(1.5 * spot)
+    assert np.delete(u, at) == pytest.approx(np.delete(still_u, at))
+    assert (Q - still_Q)[np.ix_(at, at)] == pytest.approx(0.04 * np.outer(spot, spot))
+    _, _, lively = dynamics.transition(tau, 1e-3, 1.0, D, dynamics.Moves(4.0, spot, 1.5, 0.0))
+    walks = np.concatenate([DIM * np.arange(3) + j for j in (LEVEL, SKEW, CURVATURE)])
+    assert lively[walks, walks] == pytest.approx(4 * still_Q[walks, walks])
+    wings = np.setdiff1d(np.arange(len(Q)), walks)
+    assert lively[wings, wings] == pytest.approx(still_Q[wings, wings])
+    assert dynamics.level_noise(tau, 1e-3, D) == pytest.approx(still_Q[np.ix_(at, at)])
