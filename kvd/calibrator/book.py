@@ -17,7 +17,7 @@ from kvd.calibrator.ladder import Rung
 from kvd.calibrator.showcase import Clock, Showcase
 from kvd.config import Settings
 from kvd.core import estimate, joint, kalman, measurement
-from kvd.core.daycount import year_fraction
+from kvd.core.daycount import VarianceTime, year_fraction
 from kvd.core.estimate import Outcome, Vols
 from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
@@ -35,7 +35,8 @@ class Book:
         self._settings = settings
         self._board = Board()
         self._forwards = Forwards(settings.forward)
-        self._climate = Climate(settings.regimes, settings.dynamics)
+        self._clock = VarianceTime(settings.calendar)
+        self._climate = Climate(settings.regimes, settings.dynamics, self._clock)
         self._showcase = Showcase(venue, underlying, settings.calibrator)
         self._rungs: dict[int, Rung] = {}
         self._joint = joint.EMPTY
@@ -103,7 +104,8 @@ class Book:
             self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d, moves)
         self._predicted_us, self._noise_factor = self._now_us, 1.0
         for expiry_us in np.setdiff1d(admitted.expiry_us, self._joint.expiry_us).tolist():
-            self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, self._settings.calibrator.residual)
+            curved = self._settings.calibrator.residual
+            self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, curved, self._clock)
             self._rungs[expiry_us] = Rung(self._now_us)
         place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
         tau, m = year_fraction(self._now_us, self._joint.expiry_us), self._settings.measurement

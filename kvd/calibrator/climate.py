@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from kvd.calibrator.forwards import Forwards
 from kvd.core import dynamics, regimes
-from kvd.core.daycount import YEAR_US, year_fraction
+from kvd.core.daycount import YEAR_US, VarianceTime, year_fraction
 from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.joint import Joint
 from kvd.core.regimes import RegimeSettings, Step
@@ -20,8 +20,8 @@ LONGEST_MOVE = 0.3  # of ln forward between two batches: a longer one is a forwa
 class Climate:
     """The regimes of one underlying and what was heard since they were last stepped."""
 
-    def __init__(self, settings: RegimeSettings, d: Dynamics) -> None:
-        self._settings, self._dynamics = settings, d
+    def __init__(self, settings: RegimeSettings, d: Dynamics, clock: VarianceTime) -> None:
+        self._settings, self._dynamics, self._clock = settings, d, clock
         self.regimes = regimes.begin(settings)
         self._log_forward: dict[int, float] = {}
         self._stepped_us = 0
@@ -39,7 +39,8 @@ class Climate:
         self._stepped_us = self._stepped_us or now_us
         if len(joint.x) == len(self._spot):
             self._spot += spot
-        return Moves(self.regimes.activity(self._settings), spot, *self.regimes.ssr)
+        pace = self._years(from_us, now_us) * YEAR_US / max(now_us - from_us, 1)
+        return Moves(pace * self.regimes.activity(self._settings), spot, *self.regimes.ssr)
 
     def told(self, before: Joint, after: Joint, touched: Index) -> None:
         """A batch moved `before` to `after`, by quotes of the slices `touched`."""
@@ -53,13 +54,16 @@ class Climate:
 
     def _step(self, joint: Joint, at_us: int) -> None:
         if np.array_equal(self.regimes.expiry_us, joint.expiry_us):
-            dt_y = (at_us - self._stepped_us) / YEAR_US
+            dt_y = self._years(self._stepped_us, at_us)
             Q = dynamics.level_noise(year_fraction(at_us, joint.expiry_us), dt_y, self._dynamics)
             z = self._z / np.where(self._precision > 0, self._precision, 1.0)
             since = Step(dt_y, Q, self._spot)
             self.regimes = regimes.step(self.regimes, since, z, self._precision, self._settings)
         self._forget(len(joint.x))
         self._stepped_us = at_us
+
+    def _years(self, from_us: int, to_us: int) -> float:
+        return float(self._clock.years(from_us, np.array([to_us]))[0])
 
     def _forget(self, slices: int) -> None:
         self._spot, self._z, self._precision = np.zeros(slices), np.zeros(slices), np.zeros(slices)

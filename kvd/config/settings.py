@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from kvd.core.daycount import Calendar
 from kvd.core.dynamics import Dynamics
 from kvd.core.forward import ForwardFilter
 from kvd.core.measurement import Measurement
@@ -78,6 +79,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     feed: Feed = Feed()
     calibrator: Calibrator = Calibrator()
     forward: ForwardFilter = ForwardFilter()
+    calendar: Calendar = Calendar()
     dynamics: Dynamics = Dynamics()
     regimes: RegimeSettings = RegimeSettings()
     measurement: Measurement = Measurement()

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvd.core import dynamics, kalman, residual
-from kvd.core.daycount import YEAR_US, year_fraction
+from kvd.core.daycount import EVEN, YEAR_US, VarianceTime, year_fraction
 from kvd.core.dynamics import STILL, Dynamics, Moves
-from kvd.core.svi import DIM
+from kvd.core.svi import DIM, LEVEL
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -91,12 +91,21 @@ def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dyna
     return Joint(x.reshape(-1, DIM), P, keep * joint.u, A, 0.5 * (V + V.transpose(0, 2, 1)), joint.expiry_us)
 
 
-def admit(joint: Joint, expiry_us: int, now_us: int, d: Dynamics, curved: bool = True) -> Joint:
+def admit(
+    joint: Joint, expiry_us: int, now_us: int, d: Dynamics, curved: bool = True, clock: VarianceTime = EVEN
+) -> Joint:
     """Let a new expiry in, started from its neighbours and independent of them until quotes say more.
 
-    Without `curved` its residual curve is zero, and known to be.
+    Without `curved` its residual curve is zero, and known to be. Neighbours are compared by their total variance per
+    year of variance time, as `clock` tells it.
     """
-    x, block = dynamics.start((expiry_us - now_us) / YEAR_US, year_fraction(now_us, joint.expiry_us), joint.x, d)
+    due = np.append(joint.expiry_us, expiry_us)
+    busy = clock.years(now_us, due)
+    slower = 0.5 * np.log(year_fraction(now_us, due) / busy)  # ln of vol in variance time less ln of vol
+    known = joint.x.copy()
+    known[:, LEVEL] += slower[:-1]
+    x, block = dynamics.start(float(busy[-1]), busy[:-1], known, d)
+    x[LEVEL] -= slower[-1]
     place = int(np.searchsorted(joint.expiry_us, expiry_us))
     own = slice(DIM * place, DIM * place + DIM)
     old = np.delete(np.arange(len(joint.P) + DIM), own)

@@ -5,7 +5,7 @@ import pytest
 
 from kvd.calibrator.climate import LONGEST_MOVE, Climate
 from kvd.core import dynamics, joint, regimes
-from kvd.core.daycount import YEAR_US
+from kvd.core.daycount import EVEN, YEAR_US, Calendar, VarianceTime
 from kvd.core.dynamics import Dynamics
 from kvd.core.regimes import RegimeSettings
 from kvd.core.svi import DIM, LEVEL, SKEW
@@ -40,7 +40,7 @@ def learned(state, level, sd):
 
 
 def test_levels_go_with_spot_by_the_skew():
-    climate, state = Climate(S, D), market()
+    climate, state = Climate(S, D, EVEN), market()
     climate.moves(state, forwards(50_000.0), START - SECOND, START)
     moves = climate.moves(state, forwards(50_500.0), START, START + SECOND)
     root = np.sqrt(EXPIRIES / YEAR_US - START / YEAR_US) * np.exp(state.x[:, LEVEL])
@@ -49,7 +49,7 @@ def test_levels_go_with_spot_by_the_skew():
 
 
 def test_a_forward_found_anew_is_no_move_of_spot():
-    climate, state = Climate(S, D), market()
+    climate, state = Climate(S, D, EVEN), market()
     climate.moves(state, forwards(50_000.0), START - SECOND, START)
     moves = climate.moves(state, forwards(50_000.0 * np.exp(1.1 * LONGEST_MOVE)), START, START + SECOND)
     assert (moves.spot == 0).all()
@@ -57,7 +57,7 @@ def test_a_forward_found_anew_is_no_move_of_spot():
 
 
 def test_a_market_that_jumps_becomes_a_shock_and_the_shock_passes():
-    climate, state, now_us = Climate(S, D), market(), START
+    climate, state, now_us = Climate(S, D, EVEN), market(), START
     rng, activity = np.random.default_rng(0), []
     for second in range(4000):
         state = state._replace(expiry_us=EXPIRIES)
@@ -76,8 +76,17 @@ def test_a_market_that_jumps_becomes_a_shock_and_the_shock_passes():
 
 
 def test_after_a_long_silence_nothing_is_known_of_the_regime():
-    climate, state = Climate(S, D), market()
+    climate, state = Climate(S, D, EVEN), market()
     climate.moves(state, forwards(50_000.0), START - SECOND, START)
     climate.told(state, learned(state, -0.5, 1e-3), EVERY)
     moves = climate.moves(state, forwards(50_000.0), START, START + 86_400 * SECOND)
     assert moves.activity == pytest.approx(regimes.stationary(S) @ S.scales**2, rel=0.02)
+
+
+def test_a_weekend_counts_as_configured():
+    """The instant is a Sunday's midnight."""
+    sunday_us = 1_795_305_600 * SECOND
+    for weight in (1.0, 0.25):
+        climate = Climate(S, D, VarianceTime(Calendar(weekend_weight=weight)))
+        activity = climate.moves(joint.EMPTY, {}, sunday_us, sunday_us + SECOND).activity
+        assert activity == pytest.approx(weight * regimes.begin(S).activity(S))

@@ -1,13 +1,14 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kvd.core import dynamics, joint
-from kvd.core.daycount import YEAR_US
+from kvd.core.daycount import YEAR_US, Calendar, VarianceTime
 from kvd.core.dynamics import Dynamics
-from kvd.core.joint import EMPTY, Joint
+from kvd.core.joint import EMPTY, Joint, admit
 from kvd.core.residual import DIM as U
-from kvd.core.svi import DIM
+from kvd.core.svi import DIM, LEVEL
 
 DAY_US = YEAR_US // 365
 NOW = 1_700_000_000_000_000
@@ -155,3 +156,17 @@ def test_covariances_are_those_of_u_as_a_regression_on_x():
     (got,) = joint.covariances(j, np.array([1]))
     sd = np.sqrt(np.diag(got))
     np.testing.assert_allclose(np.cov(np.hstack((x, u)).T) / np.outer(sd, sd), got / np.outer(sd, sd), atol=0.015)
+
+
+def test_a_new_expiry_takes_its_neighbours_variance_per_hour_that_counts():
+    """Saturday's expiry between Friday's and Sunday's, weekends at rest: it has Friday's variance and hardly more."""
+    friday_us, day_us = 1_795_161_600 * 1_000_000, 86_400 * 1_000_000  # a Friday, eight o'clock
+    clock = VarianceTime(Calendar(weekend_weight=1e-3))
+    now_us = friday_us - 10 * day_us
+    state = admit(EMPTY, friday_us, now_us, D, True, clock)
+    state = admit(state, friday_us + 7 * day_us, now_us, D, True, clock)
+    state = admit(state, friday_us + 2 * day_us, now_us, D, True, clock)
+    total = np.exp(2 * state.x[:, LEVEL]) * (state.expiry_us - now_us)
+    busy = clock.years(now_us, state.expiry_us)
+    assert total / busy == pytest.approx(total[0] / busy[0])
+    assert total[1] / total[0] == pytest.approx(1 + 16 / (8 * 24), rel=1e-3)  # Friday's last sixteen hours
