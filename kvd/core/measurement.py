@@ -28,6 +28,9 @@ learns that from its own innovations, a step of `scale_rate` for each (Robbins &
 count once):
 
     ln scale += scale_rate (1{|e| > 1.645 sqrt(S)} - outside_share)
+
+What a batch says together counts as `MOST_VOICES` innovations at most: when the market jumps, all of them are off at
+once, and noise is not the reason.
 """
 
 import numpy as np
@@ -80,6 +83,7 @@ TENOR_EDGES_D = np.array([1.0, 7.0, 30.0, 90.0])
 BUCKETS = len(TENOR_EDGES_D) + 1
 BAND_90 = 1.6448536269514722
 NARROWEST, WIDEST = 0.02, 20.0
+MOST_VOICES = 5
 
 
 def bucket(tau: Floats) -> NDArray[np.intp]:
@@ -88,7 +92,8 @@ def bucket(tau: Floats) -> NDArray[np.intp]:
 
 
 def adapted(scale: Floats, buckets: NDArray[np.intp], innovation: Floats, S: Floats, m: Measurement) -> Floats:
-    """The scales of R, (BUCKETS,), after innovations (N,) with predicted variances `S` (N,)."""
+    """The scales of R, (BUCKETS,), after the innovations (N,) of one batch with predicted variances `S` (N,)."""
     outside = np.abs(innovation) > BAND_90 * np.sqrt(S)
     step = np.bincount(buckets, m.scale_rate * (outside - m.outside_share), minlength=BUCKETS)
+    step *= MOST_VOICES / np.maximum(np.bincount(buckets, minlength=BUCKETS), MOST_VOICES)
     return np.asarray(np.clip(scale * np.exp(step), NARROWEST, WIDEST))

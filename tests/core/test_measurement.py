@@ -105,6 +105,18 @@ def test_the_scale_settles_where_the_configured_share_lies_outside_the_90_percen
 
 
 def test_the_scale_is_bounded_whatever_comes():
-    wild, S = np.array([0.0, 1e3] * 5000), np.ones(10_000)
-    got = adapted(np.ones(BUCKETS), np.tile([0, 1], 5000), wild, S, M)
+    got = np.ones(BUCKETS)
+    for _ in range(1000):
+        got = adapted(got, np.tile([0, 1], 10), np.array([0.0, 1e3] * 10), np.ones(20), M)
     assert got[0] == measurement.NARROWEST and got[1] == measurement.WIDEST
+
+
+def test_a_jump_of_the_whole_market_is_not_taken_for_noise():
+    """Two hundred quotes off at once weigh as much as five that are off one after the other."""
+    far, S, near = np.full(200, 10.0), np.ones(200), np.zeros(200, dtype=np.intp)
+    together = adapted(np.ones(BUCKETS), near, far, S, M)
+    alone = np.ones(BUCKETS)
+    for _ in range(5):
+        alone = adapted(alone, near[:1], far[:1], S[:1], M)
+    assert together == pytest.approx(alone)
+    assert together[0] < 1.1 and together[1:] == pytest.approx(1.0)
