@@ -36,12 +36,12 @@ class Dynamics(Struct, frozen=True, forbid_unknown_fields=True):
 
     level_sd: float = 0.9
     skew_sd: float = 0.5
-    curvature_sd: float = 1.5
-    wing_sd: float = 0.12
+    curvature_sd: float = 2.0
+    wing_sd: float = 0.1
     tenor_power: float = 0.5
     shortest_tau_d: float = 0.25
     correlation_length: float = 2.0
-    put_wing_mean: float = 0.7
+    put_wing_mean: float = 0.95
     call_wing_mean: float = 0.5
     wing_reversion_h: float = 3.0
     residual_h: float = 6.0

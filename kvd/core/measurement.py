@@ -50,7 +50,7 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     persistent_share: float = 0.5
     persistence_s: float = 60.0
     widest_half_ratio: float = 0.5
-    student_nu: float = 4.0
+    student_nu: float = 20.0
     inflated_below: float = 0.5
     scale_rate: float = 0.02
     outside_share: float = 0.09

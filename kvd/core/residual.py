@@ -24,10 +24,11 @@ from scipy.interpolate import CubicSpline
 Floats = NDArray[np.float64]
 
 KNOTS = np.array(
-    [-8.0, -5.6, -4.0, -3.0, -2.3, -1.7, -1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2, 1.7, 2.3, 3.0, 4.0, 5.6, 8.0]
+    [-8.0, -5.6, -4.0, -3.0, -2.3, -1.9, -1.5, -1.2, -0.9, -0.6, -0.3, 0.0]
+    + [0.3, 0.6, 0.9, 1.2, 1.5, 1.9, 2.3, 3.0, 4.0, 5.6, 8.0]
 )
-SCALE, LENGTH = 0.017, 1.0
-ROUGH, ROUGH_LENGTH, REACH = 0.01, 0.8, 2.0
+SCALE, LENGTH = 0.007, 1.0
+ROUGH, ROUGH_LENGTH, REACH = 0.007, 0.6, 3.0
 
 
 def _kernel(r: Floats) -> Floats:

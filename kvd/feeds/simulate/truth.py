@@ -30,16 +30,16 @@ BASIS_SD, BASIS_DAYS = 0.004, 0.5
 YEAR_D = 365.0
 MONTH_Y = 30.0 / YEAR_D
 SHORTEST_TAU_Y = 0.25 / 365.0  # below it slices wander no faster
-WANDER = np.array([0.9, 0.5, 1.5])  # per sqrt(year) at 30 days: ln atm vol, psi, ln kappa
+WANDER = np.array([0.9, 0.5, 2.0])  # per sqrt(year) at 30 days: ln atm vol, psi, ln kappa
 RETURN_DAYS = np.array([8.0, 4.0, 4.0])  # time constants of their pull towards the anchor
-WING_SD, WING_DAYS = 0.12, 0.125  # of lambda_p and lambda_c about the anchor in the long run, and their time constant
+WING_SD, WING_DAYS = 0.1, 0.125  # of lambda_p and lambda_c about the anchor in the long run, and their time constant
 RESIDUAL_DAYS = 0.25  # time constant of the residual curve
 CORRELATION_LENGTH = 2.0  # in units of ln tau
 DRAWS = 16  # how often a first residual curve that would allow arbitrage is drawn anew
 
 SHORT_PREMIUM, SHORT_DECAY_Y = 0.12, 0.12  # short-dated ATM vols sit this share above the long-dated ones
 SKEW_SHORT, SKEW_LONG, SKEW_DECAY_Y = -0.04, -0.1, 0.15
-KAPPA, PUT_EXCESS, CALL_EXCESS = 0.3, 0.7, 0.6
+KAPPA, PUT_EXCESS, CALL_EXCESS = 0.3, 0.95, 0.5
 
 G_FLOOR, GAP_FLOOR = 0.02, 0.005  # required margins: Durrleman's g, and (w_later - w)/w0
 _NEAR = 6.0 * np.linspace(0.0, 1.0, 41) ** 1.5
