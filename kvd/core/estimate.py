@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from kvd.core import kalman, smile
 from kvd.core.joint import Joint, M, marginals, moved
 from kvd.core.measurement import Measurement, student_weight
-from kvd.core.svi import DIM
+from kvd.core.svi import DIM, LEVEL
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -55,7 +55,10 @@ class Vols(NamedTuple):
 
 class Outcome(NamedTuple):
     """What a batch did. Per touched slice, (T,): its index, NIS and degrees of freedom; per quote, (N,): prior
-    innovation, its predicted variance S, and weight.
+    innovation, its predicted variance S, and weight; and per touched slice its level innovation, (T,).
+
+    The level innovation is what all prior innovations e of a slice say together of its ln ATM vol, in its own standard
+    deviations: the first component of the score H' R^-1 e, whose covariance is L + L P L, with the R of NIS.
     """
 
     touched: Index
@@ -64,6 +67,7 @@ class Outcome(NamedTuple):
     innovation: Floats
     S: Floats
     weight: Floats
+    level: Floats
 
 
 def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint, Outcome]:
@@ -84,6 +88,7 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
     nis = np.add.reduceat(innovation * innovation * precision, first) - np.einsum("ti,ti->t", b, step)
 
     S = _state_variance(H, prior, first) + vols.R
+    level = _level(prior, L, b)
     weight = student_weight(innovation, S, m)
     trust = weight / vols.repetition
     if trust.min() < 1:
@@ -102,7 +107,7 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
         step = _solve(prior, L, b) - at
 
     dof = np.diff(np.append(first, len(vols.k)))
-    return _condition(joint, touched, L, b), Outcome(touched, nis, dof, innovation, S, weight)
+    return _condition(joint, touched, L, b), Outcome(touched, nis, dof, innovation, S, weight, level)
 
 
 def _prior(joint: Joint, touched: Index) -> Floats:
@@ -167,6 +172,13 @@ def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
     """(P^-1 + L)^-1 b for each slice without inverting P, (T, d)."""
     step: Floats = P @ np.linalg.solve(np.eye(P.shape[1]) + L @ P, b[:, :, None])
     return step[:, :, 0]
+
+
+def _level(prior: Floats, L: Floats, b: Floats) -> Floats:
+    """The score b along ln ATM vol over its standard deviation, sqrt((L + L P L)_00), for each slice, (T,)."""
+    row = L[:, LEVEL]
+    spread = np.matmul(row[:, None, :], prior)[:, 0]
+    return np.asarray(b[:, LEVEL] / np.sqrt(row[:, LEVEL] + (spread * row).sum(axis=1)))
 
 
 def _rows(L: Floats, b: Floats) -> tuple[Floats, Floats]:

@@ -11,7 +11,8 @@ from scipy.linalg import block_diag
 from scipy.optimize import least_squares
 
 from kvd.core import estimate, smile
-from kvd.core.dynamics import Dynamics, correlation
+from kvd.core.daycount import YEAR_US
+from kvd.core.dynamics import Dynamics, correlation, transition
 from kvd.core.estimate import Vols
 from kvd.core.joint import Joint, predict
 from kvd.core.measurement import Measurement, student_weight
@@ -325,3 +326,54 @@ def test_whatever_the_vols_the_posterior_is_finite_positive_definite_and_bounded
         assert np.isfinite(joint.u).all() and np.isfinite(joint.A).all()
         assert np.isfinite(outcome.nis).all() and (outcome.nis >= -1e-9).all()
         assert ((outcome.weight > 0) & (outcome.weight <= 1)).all()
+
+
+@given(seeds)
+@settings(max_examples=10, deadline=None)
+def test_the_level_innovation_is_the_score_along_the_level_in_its_own_deviations(seed):
+    """By the dense Gaussian: H_0' R^-1 e over the root of H_0' R^-1 (H P H' + R) R^-1 H_0."""
+    joint = prior()
+    vols, _ = quotes(np.random.default_rng(seed), joint, [0, 2])
+    _, outcome = estimate.update(joint, TAU, vols, GAUSSIAN)
+    mean, P = dense(joint)
+    H, e = jacobian(mean, vols), vols.vol - model(mean, vols)
+    covariance = H @ P @ H.T + np.diag(vols.R)
+    for level, i in zip(outcome.level, (0, 2), strict=True):
+        mine = vols.place == i
+        along = H[mine] @ dense_move(joint, i) / vols.R[mine]
+        sd = np.sqrt(along @ covariance[np.ix_(mine, mine)] @ along)
+        assert level == pytest.approx(along @ e[mine] / sd, rel=1e-4, abs=1e-4)
+
+
+def dense_move(joint, i):
+    """The dense state's move when the level of slice i moves by one and its residual follows."""
+    move = np.zeros(S * DIM + S * U)
+    move[i * DIM + LEVEL] = 1.0
+    move[S * DIM + i * U : S * DIM + (i + 1) * U] = joint.A[i][:, LEVEL]
+    return move
+
+
+def test_level_innovations_are_standard_normal_and_white_if_the_model_is_right():
+    """Two hundred batches of a market that moves as the filter believes, linear enough: mean, variance, lag one."""
+    rng, d = np.random.default_rng(9), Dynamics()
+    joint, levels, minute = prior(0.3), [], 60_000_000
+    mean, P = dense(joint)
+    x = rng.multivariate_normal(mean, P, method="cholesky")[: S * DIM]
+    joint = joint._replace(u=np.zeros((S, U)), A=np.zeros((S, U, DIM)), V=np.zeros((S, U, U)))
+    F, drift, Q = transition(TAU, minute / YEAR_US, 1.0, d)
+    for n in range(300):
+        if n:
+            x = F @ x + drift + rng.multivariate_normal(np.zeros(S * DIM), Q, method="cholesky")
+            joint = predict(
+                joint._replace(expiry_us=EXPIRY_US + (n + 1) * minute), NOW + n * minute, NOW + (n + 1) * minute, 1.0, d
+            )
+        k = np.tile(np.linspace(-2, 2, 5), S) * 0.6 * np.sqrt(np.repeat(TAU, 5))
+        place = np.repeat(np.arange(S), 5)
+        truth = smile.vol(x.reshape(S, DIM), np.zeros((S, U)), TAU, place, k)
+        vols = Vols(place, k, truth + 0.004 * rng.normal(size=len(k)), np.full(len(k), 0.004**2))
+        joint, outcome = estimate.update(joint, TAU, vols, GAUSSIAN)
+        levels.append(outcome.level)
+    a = np.array(levels)[20:]
+    assert np.abs(a.mean(axis=0)).max() < 0.2
+    np.testing.assert_allclose((a * a).mean(axis=0), 1, atol=0.25)
+    assert np.abs((a[1:] * a[:-1]).mean(axis=0)).max() < 0.2
