@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import residual
+from kvd.core import residual, whiteness
 
 Floats = NDArray[np.float64]
 RESIDUAL_KNOTS: tuple[float, ...] = tuple(residual.KNOTS.tolist())
+TrackRecord = whiteness.TrackRecord
 State = Literal["live", "widened", "predicted", "held", "withdrawn"]
 
 
@@ -87,7 +88,9 @@ class Smile(NamedTuple):
     lambda_c)``; ``sd`` holds the standard deviations of `parameters`. ``nis`` and ``nis_dof`` are the normalised
     innovation squared of the newest batch and its degrees of freedom; ``inside`` is the share of this expiry's newest
     quotes whose bid and ask enclose the smile, or None before there are any. ``quoted_low`` and ``quoted_high`` bound
-    the log-moneynesses quoted lately. ``state`` says how far to trust it, ``reason`` why, ``since_us`` since when.
+    the log-moneynesses quoted lately. ``record`` says how well the smile has predicted its quotes lately
+    (`kvd.core.whiteness`), or None before any; ``sd``, ``vol_sd`` and ``covariance`` are as much wider than the
+    filter's own as it says. ``state`` says how far to trust it, ``reason`` why, ``since_us`` since when.
     """
 
     venue: str
@@ -109,6 +112,7 @@ class Smile(NamedTuple):
     nis_dof: int
     inside: float | None
     quotes: int
+    record: TrackRecord | None
     state: State
     reason: str
     since_us: int
@@ -145,7 +149,8 @@ class BatchFacts(NamedTuple):
     ``forwards_gated`` counts sources of a forward that were kept out for having jumped alone; ``executable`` counts
     arbitrage on the venue's own bids and asks by kind (box, butterfly). By tenor bucket (0 to 4: under 1, 1 to 7, 7 to
     30, 30 to 90, over 90 days), ``coverage`` holds how many quotes there were and how many of their mids lay in the
-    50, 90 and 95 % predictive bands, and ``nis_by_tenor`` the NIS and its degrees of freedom.
+    50, 90 and 95 % predictive bands, and ``nis_by_tenor`` the NIS and its degrees of freedom. ``mark_alarms`` are the
+    expiries whose smile the venue's marks have denied for a while, and still do.
     """
 
     quotes: int
@@ -158,6 +163,7 @@ class BatchFacts(NamedTuple):
     executable: Mapping[str, int] = MappingProxyType({})
     coverage: Mapping[int, tuple[int, int, int, int]] = MappingProxyType({})
     nis_by_tenor: Mapping[int, tuple[float, int]] = MappingProxyType({})
+    mark_alarms: tuple[int, ...] = ()
 
 
 class SurfaceUpdate(NamedTuple):

@@ -12,6 +12,7 @@ from kvd.surface import (
     RawSvi,
     Smile,
     SurfaceUpdate,
+    TrackRecord,
 )
 
 SECOND = 1_000_000
@@ -27,6 +28,9 @@ FACTS = BatchFacts(
     forwards_outside_parity=1,
     forwards_gated=3,
     executable={"box": 1},
+    coverage={1: (4, 2, 3, 4), 4: (16, 9, 14, 15)},
+    nis_by_tenor={1: (3.5, 4), 4: (15.0, 16)},
+    mark_alarms=(CHRISTMAS,),
 )
 
 
@@ -52,6 +56,7 @@ def smile(expiry_us: int = CHRISTMAS, **changes: object) -> Smile:
         nis_dof=20,
         inside=0.975,
         quotes=40,
+        record=TrackRecord(172.5, 1.125, (0.5, 0.875, 0.9375), 96.0, 0.96, -0.0625, 1.0),
         state="live",
         reason="",
         since_us=NOON - 60 * SECOND,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, NOON, SECOND, same, smile, update
 
-from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile
+from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile, TrackRecord
 from kvd.wire import Encoder, decode, iso
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.ndjson"
@@ -46,6 +46,7 @@ smiles = st.builds(
     nis_dof=counts,
     inside=st.none() | numbers,
     quotes=counts,
+    record=st.none() | st.builds(TrackRecord, numbers, numbers, st.tuples(numbers, numbers, numbers), *[numbers] * 4),
     state=st.sampled_from(["live", "widened", "predicted", "held"]),
     reason=st.sampled_from(["", "null quotes", "no data: null"]),
     since_us=instants,
@@ -76,7 +77,9 @@ def test_every_topic_counts_by_one_from_one(expiries):
 
 def test_messages_are_as_published_before():
     encoder = Encoder("2026-07-02T12:00:00Z")
-    moved = smile(reason="feed lost", state="held", nis=None, inside=None, quoted_low=None, quoted_high=None)
+    moved = smile(
+        reason="feed lost", state="held", nis=None, inside=None, quoted_low=None, quoted_high=None, record=None
+    )
     sent = [
         *encoder.encode(update(smile())),
         *encoder.encode(update(moved._replace(certificate=Certificate(-1.0, 1.0, 101, 0.01, None, "measured")))),
@@ -105,6 +108,8 @@ def test_the_covariance_travels_in_the_smile_topic_alone():
         ("certificate.calendar", lambda s, bad: {"certificate": s.certificate._replace(calendar=bad)}),
         ("residual.3", lambda s, bad: {"residual": (*s.residual[:3], bad, *s.residual[4:])}),
         ("vol_sd.0", lambda s, bad: {"vol_sd": (bad, *s.vol_sd[1:])}),
+        ("record.nis", lambda s, bad: {"record": s.record._replace(nis=bad)}),
+        ("record.coverage.1", lambda s, bad: {"record": s.record._replace(coverage=(0.5, bad, 0.9))}),
         ("covariance", lambda _, bad: {"covariance": np.full((5, 5), bad)}),
     ],
 )

@@ -15,12 +15,12 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 STATIC = ("expiry_us", "strike", "sign", "inverse", "tick")
-MOVING = ("exchange_us", "k", "bid", "ask", "bid_vol", "ask_vol")
+MOVING = ("exchange_us", "k", "bid", "ask", "bid_vol", "ask_vol", "mark_vol")
 
 
 class Board:
     """Columns by name, each of shape (rows,); prices in the instrument's quoting unit, vols as decimals, NaN where
-    absent.
+    absent. `mark_vol` is the venue's opinion, for comparison alone: nothing of the estimate reads it.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Board:
         self.counted = np.zeros(0, dtype=np.bool_)
         self.strike, self.sign, self.tick = np.zeros(0), np.zeros(0), np.zeros(0)
         self.k, self.bid, self.ask = np.zeros(0), np.zeros(0), np.zeros(0)
-        self.bid_vol, self.ask_vol = np.zeros(0), np.zeros(0)
+        self.bid_vol, self.ask_vol, self.mark_vol = np.zeros(0), np.zeros(0), np.zeros(0)
 
     def rows(self, quotes: Sequence[Quote]) -> Index:
         """The row of each quote's instrument, (N,); instruments not seen before get new rows."""

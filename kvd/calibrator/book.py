@@ -15,6 +15,7 @@ from kvd.calibrator.doors import Admitted
 from kvd.calibrator.forwards import Forwards, Heard
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.showcase import Clock, Showcase
+from kvd.calibrator.watch import Marks, remember
 from kvd.config import Settings
 from kvd.core import estimate, joint, kalman, measurement
 from kvd.core.daycount import VarianceTime, year_fraction
@@ -38,6 +39,7 @@ class Book:
         self._clock = VarianceTime(settings.calendar)
         self._climate = Climate(settings.regimes, settings.dynamics, self._clock)
         self._showcase = Showcase(venue, underlying, settings.calibrator)
+        self._marks = Marks(settings.watch)
         self._rungs: dict[int, Rung] = {}
         self._joint = joint.EMPTY
         self._withheld: dict[str, bool] = {}
@@ -68,7 +70,9 @@ class Book:
         clock = Clock(instant_us, self._now_us, self._receive_us)
         evidence = self._board, self._forwards, outcome
         changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
+        self._marks.look(self._now_us, self._board, self._showcase.shown)
         facts = _facts(outcome, self._buckets, refused, said, self._settings.measurement.inflated_below)
+        facts = facts._replace(mark_alarms=tuple(sorted(self._marks.diverged)))
         return SurfaceUpdate(*self._of, instant_us, changed, withdrawn, facts)
 
     def _gap(self, gap: Gap) -> None:
@@ -81,6 +85,7 @@ class Book:
         self._joint, gone = joint.expire(self._joint, self._now_us)
         for expiry_us in gone:
             self._showcase.forget(expiry_us)
+            self._marks.forget(expiry_us)
             del self._rungs[expiry_us]
         for expiry_us in {*gone, *self._board.expired(self._now_us)}:  # some were only ever refused
             self._board.forget(expiry_us)
@@ -119,8 +124,10 @@ class Book:
             return None
         self._climate.told(before, self._joint, outcome.touched)
         self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, m)
-        for expiry_us in self._joint.expiry_us[outcome.touched].tolist():
-            self._rungs[expiry_us].applied(self._now_us)
+        touched = [self._rungs[e] for e in self._joint.expiry_us[outcome.touched].tolist()]
+        for rung in touched:
+            rung.applied(self._now_us)
+        remember(touched, outcome, _inside(outcome), self._settings.watch)
         return outcome
 
     def _is_withheld(self, quote: Quote) -> bool:
@@ -153,11 +160,16 @@ def _facts(
 
 def _by_tenor(outcome: Outcome, buckets: NDArray[np.intp]) -> dict[str, Any]:
     """Coverage of the predictive bands and NIS of a batch, by tenor bucket."""
-    z = np.abs(outcome.innovation) / np.sqrt(outcome.S)
+    inside = _inside(outcome)
     first = np.cumsum(outcome.nis_dof) - outcome.nis_dof
     coverage, nis = {}, {}
     for bucket in np.unique(buckets).tolist():
-        own, slices = z[buckets == bucket], buckets[first] == bucket
-        coverage[bucket] = (len(own), *(int(np.count_nonzero(own < band)) for band in BANDS))
+        own, slices = inside[buckets == bucket], buckets[first] == bucket
+        coverage[bucket] = (len(own), *own.sum(axis=0).tolist())
         nis[bucket] = float(outcome.nis[slices].sum()), int(outcome.nis_dof[slices].sum())
     return {"coverage": coverage, "nis_by_tenor": nis}
+
+
+def _inside(outcome: Outcome) -> NDArray[np.bool_]:
+    """Which innovations lie in their 50, 90 and 95 % predictive bands, (N, 3)."""
+    return np.asarray(np.abs(outcome.innovation)[:, None] < np.sqrt(outcome.S)[:, None] * BANDS)

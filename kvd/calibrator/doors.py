@@ -45,7 +45,8 @@ def admit(
     crossed, no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
     """
     row = board.rows(quotes)
-    bid, ask, venues = np.array([(q.bid, q.ask, q.forward) for q in quotes], dtype=np.float64).T
+    words = [(q.bid, q.ask, q.forward, q.mark_vol) for q in quotes]
+    bid, ask, venues, mark_vol = np.array(words, dtype=np.float64).T
     forward = venues if forward is None else forward
     exchange_us = np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=len(quotes))
     expiry_us, strike, sign = board.expiry_us[row], board.strike[row], board.sign[row]
@@ -77,7 +78,8 @@ def admit(
 
     since_s = (exchange_us - board.exchange_us[row]) / 1e6
     current = ~(reasons["out_of_order"] | withheld)  # parity reads the board: a held-out price must not be on it
-    _post(board, row[current], [column[current] for column in (k, bid, ask, bid_vol, ask_vol)], exchange_us[current])
+    columns = [column[current] for column in (k, bid, ask, bid_vol, ask_vol, mark_vol)]
+    _post(board, row[current], columns, exchange_us[current])
     board.counted[row[current]] = passed[current]
 
     chosen = np.flatnonzero(passed)
@@ -88,6 +90,6 @@ def admit(
 
 
 def _post(board: Board, row: Index, columns: list[Floats], exchange_us: NDArray[np.int64]) -> None:
-    for name, column in zip(("k", "bid", "ask", "bid_vol", "ask_vol"), columns, strict=True):
+    for name, column in zip(("k", "bid", "ask", "bid_vol", "ask_vol", "mark_vol"), columns, strict=True):
         getattr(board, name)[row] = column
     board.exchange_us[row] = exchange_us

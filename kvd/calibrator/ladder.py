@@ -1,11 +1,16 @@
 """How far a smile may be trusted: live -> widened -> predicted -> held -> withdrawn, with the reason and since when."""
 
 from kvd.config import Calibrator
+from kvd.core.whiteness import Sums, TrackRecord
 from kvd.surface import State
 
 
 class Rung:
-    """Where one expiry stands on the ladder. Times are the venue's, in microseconds."""
+    """Where one expiry stands on the ladder. Times are the venue's, in microseconds.
+
+    `record` is how well its smile has predicted its quotes lately (None before any), `sums` what that comes from, and
+    `doubt` the reason which that gives to widen its band, if any (`kvd.calibrator.watch`).
+    """
 
     def __init__(self, now_us: int) -> None:
         self.state: State = "widened"
@@ -13,6 +18,9 @@ class Rung:
         self.since_us = now_us
         self.applied_us: int | None = None
         self.gap_reason = ""
+        self.sums = Sums()
+        self.record: TrackRecord | None = None
+        self.doubt = ""
 
     def judge(self, now_us: int, level_sd: float, settling: bool, c: Calibrator) -> tuple[State, str]:
         """The state and reason that fit what is known now.
@@ -29,6 +37,8 @@ class Rung:
             return "widened", self.gap_reason
         if level_sd > c.widened_above_sd:
             return "widened", "uncertain"
+        if self.doubt:
+            return "widened", self.doubt
         return "live", ""
 
     def enter(self, now_us: int, state: State, reason: str) -> None:

@@ -52,6 +52,11 @@ class Showcase:
         self._settings = settings
         self._shown: dict[int, Shown] = {}
 
+    @property
+    def shown(self) -> Mapping[int, Shown]:
+        """What subscribers have, by expiry."""
+        return self._shown
+
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""
         self._shown.pop(expiry_us, None)
@@ -83,7 +88,9 @@ class Showcase:
         inside, (low, high, quotes) = recent.inside(repaired.surface), recent.bounds(len(judged))
         fit = {} if outcome is None else _fit(outcome)
         published = []
-        for row, shape in enumerate(smiles.shapes(repaired.surface, covariance)):
+        widened_by = np.array([r.record.widened_by if (r := rungs[expiries[i]]).record else 1.0 for i in judged])
+        wider = covariance * (widened_by * widened_by)[:, None, None]
+        for row, shape in enumerate(smiles.shapes(repaired.surface, wider)):
             i = int(judged[row])
             e, rung = expiries[i], rungs[expiries[i]]
             held = bool(repaired.held[row]) or not np.isfinite(shape.sd).all()
@@ -109,6 +116,7 @@ class Showcase:
                     nis_dof=fit.get(i, (None, 0))[1],
                     inside=float(inside[row]) if quotes[row] else None,
                     quotes=int(quotes[row]),
+                    record=rung.record,
                     exchange_us=clock.now_us if rung.applied_us is None else rung.applied_us,
                     receive_us=clock.receive_us,
                     publish_us=clock.publish_us,

@@ -10,6 +10,7 @@ from kvd.core.dynamics import Dynamics
 from kvd.core.forward import ForwardFilter
 from kvd.core.measurement import Measurement
 from kvd.core.regimes import RegimeSettings
+from kvd.core.whiteness import Watch
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -83,6 +84,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     dynamics: Dynamics = Dynamics()
     regimes: RegimeSettings = RegimeSettings()
     measurement: Measurement = Measurement()
+    watch: Watch = Watch()
     publish: Publish = Publish()
     log: Log = Log()
 

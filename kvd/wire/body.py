@@ -95,6 +95,7 @@ def _core(smile: Smile) -> dict[str, object]:
         "quoted_high": smile.quoted_high,
         "nis": smile.nis,
         "inside": smile.inside,
+        "record": smile.record._asdict() if smile.record else None,
     }
     return body | _present(perhaps)
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile, State
+from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile, State, TrackRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _T = TypeVar("_T")
@@ -64,6 +64,16 @@ class _Residual(Struct):
     vol_sd: tuple[float, ...]
 
 
+class _Record(Struct):
+    quotes: float
+    nis: float
+    coverage: tuple[float, float, float]
+    batches: float
+    common: float
+    whiteness: float
+    widened_by: float
+
+
 class _Body(Struct):
     venue: str
     underlying: str
@@ -97,6 +107,7 @@ class _Body(Struct):
     quoted_high: float | None = None
     nis: float | None = None
     inside: float | None = None
+    record: _Record | None = None
 
 
 class _Head(Struct):
@@ -152,6 +163,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         nis_dof=got.nis_dof,
         inside=got.inside,
         quotes=got.quotes,
+        record=_tuple(TrackRecord, got.record) if got.record else None,
         state=got.state,
         reason=got.reason,
         since_us=_us(got.since),

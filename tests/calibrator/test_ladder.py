@@ -8,11 +8,11 @@ T = 1_700_000_000_000_000
 S = 1_000_000
 
 
-def rung(applied_us=None, gap=""):
+def rung(applied_us=None, gap="", doubt=""):
     r = Rung(T)
     if applied_us is not None:
         r.applied(applied_us)
-    r.gap_reason = gap
+    r.gap_reason, r.doubt = gap, doubt
     return r
 
 
@@ -24,6 +24,10 @@ def rung(applied_us=None, gap=""):
         (rung(T), T, 0.06, False, ("widened", "uncertain")),
         (rung(T), T, 0.05, False, ("live", "")),
         (rung(T, "closed"), T, 0.01, False, ("widened", "closed")),
+        (rung(T, doubt="nis"), T, 0.01, False, ("widened", "nis")),
+        (rung(T, doubt="nis"), T, 0.06, False, ("widened", "uncertain")),
+        (rung(T, "closed", "nis"), T, 0.01, False, ("widened", "closed")),
+        (rung(T, doubt="nis"), T + 121 * S, 0.01, False, ("predicted", "no_quotes")),
         (rung(T), T + 120 * S, 0.01, False, ("live", "")),
         (rung(T), T + 120 * S + 1, 0.01, False, ("predicted", "no_quotes")),
         (rung(T, "closed"), T + 121 * S, 0.9, False, ("predicted", "no_quotes")),

@@ -14,6 +14,7 @@ from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint
 from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
+from kvd.surface import TrackRecord
 
 NEAR, FAR = NOW + 10 * DAY, NOW + 40 * DAY
 X = np.array([[-0.5, -0.12, -1.3, 0.3, 0.2], [-0.55, -0.1, -1.2, 0.2, 0.1]])
@@ -40,7 +41,7 @@ class Stage:
     def judge(self, x=X, touched=(), at_us=NOW, sd=SD):
         """The smiles to publish, and the joint that comes back."""
         outcome = Outcome(np.array(touched, dtype=np.intp), np.full(len(touched), 2.5),
-                          np.full(len(touched), 3), np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
+                          np.full(len(touched), 3), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
         none = np.zeros((2, U)), np.zeros((2, U, DIM)), 1e-4 * np.tile(np.eye(U), (2, 1, 1))
         joint = Joint(x.copy(), sd**2 * np.eye(2 * DIM), *none, np.array([NEAR, FAR]))
         evidence = self.board, self.forwards, outcome if len(touched) else None
@@ -137,3 +138,17 @@ def test_a_forgotten_expiry_starts_anew():
     stage.show()
     stage.showcase.forget(NEAR)
     assert expiries(stage.show()) == [NEAR]
+
+
+def test_a_doubted_smile_is_shown_with_wider_bands_and_the_filter_goes_on_as_before():
+    plain, doubted = Stage(), Stage()
+    doubted.rungs[NEAR].record = TrackRecord(150.0, 2.25, (0.4, 0.8, 0.9), 100.0, 1.0, 0.0, 1.5)
+    doubted.rungs[NEAR].doubt = "nis"
+    (near, far), (wide, same) = plain.show(), doubted.show()
+    assert (wide.state, wide.reason, wide.record.widened_by) == ("widened", "nis", 1.5) and near.record is None
+    np.testing.assert_allclose(wide.sd, 1.5 * np.array(near.sd))
+    np.testing.assert_allclose(wide.vol_sd, 1.5 * np.array(near.vol_sd))
+    np.testing.assert_allclose(wide.covariance, 2.25 * near.covariance)
+    assert (wide.parameters, wide.residual) == (near.parameters, near.residual)
+    assert (same.sd, same.state) == (far.sd, "live")
+    np.testing.assert_array_equal(doubted.judge()[1].P, plain.judge()[1].P)
