@@ -45,7 +45,9 @@ SENT = Sent(3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 4, {"stalled"
 def observed():
     metrics = Metrics(lambda: NOON + SECOND)
     metrics.observe_update(update(smile(), smile(CHRISTMAS + DAY)), 0.004)
-    metrics.observe_update(update(smile(state="held", nis=None, inside=None), facts=FACTS._replace(nis=2.5)), 0.02)
+    metrics.observe_update(
+        update(smile(state="held", nis=None, inside=None, record=None), facts=FACTS._replace(mark_alarms=())), 0.02
+    )
     metrics.observe_update(update(smile(underlying="ETH")), 7.0)
     metrics.observe_feed("deribit", FEED)
     metrics.observe_feed("okx", FEED._replace(connected=False, last_data_age_s=None, refusals={}))
@@ -90,7 +92,7 @@ def test_series_leave_with_their_expiry_and_counts_stay():
     lines = own(metrics.render()).splitlines()
     assert not [line for line in lines if "expiry=" in line and 'underlying="BTC"' in line]
     assert [line for line in lines if "expiry=" in line and 'underlying="ETH"' in line]
-    assert 'kvd_smiles_published_total{underlying="BTC",venue="deribit"} 3.0' in lines
+    assert 'kvd_smiles_published_total{state="live",underlying="BTC",venue="deribit"} 2.0' in lines
 
 
 def test_the_age_goes_on_when_nothing_is_published_any_more():
@@ -114,7 +116,7 @@ def test_a_histogram_counts_at_and_below_its_bounds():
 
 def test_no_label_holds_an_instrument():
     labels = {part.split("=")[0] for line in own(observed().render()).splitlines() for part in _labels(line)}
-    assert labels == {"venue", "underlying", "expiry", "reason", "kind", "state", "le", "version"}
+    assert labels == {"venue", "underlying", "expiry", "reason", "kind", "state", "le", "version", "tenor", "band"}
 
 
 def _labels(line):

@@ -19,7 +19,7 @@ from kvd.sinks.publish import Publisher
 from kvd.sinks.record import Recorder
 from kvd.surface import SurfaceUpdate
 from kvd.venues import Venue, deribit
-from kvd.wire import Encoder
+from kvd.wire import Encoder, iso
 
 VENUES: dict[str, Venue] = {"deribit": deribit}
 OBSERVE_S = 1.0
@@ -49,6 +49,7 @@ class Daemon:
         self._updated = updated
         self._smiles: set[tuple[str, str, int]] = set()
         self._said: dict[str, bool] = {}
+        self._denied: dict[tuple[str, str], tuple[int, ...]] = {}
         self._stopping = False
         self.publisher = Publisher(
             settings.publish, Encoder(f"{self.clock.now_us():x}"), self.missing, self.metrics.render, self.clock.now_us
@@ -120,7 +121,21 @@ class Daemon:
         self.metrics.observe_update(update, seconds)
         self._smiles |= {(update.venue, update.underlying, smile.expiry_us) for smile in update.smiles}
         self._smiles -= {(update.venue, update.underlying, expiry_us) for expiry_us in update.withdrawn}
+        self.say_marks(update)
         self._updated(update)
+
+    def say_marks(self, update: SurfaceUpdate) -> None:
+        """Log which smiles the venue's marks have come to deny, or no longer do."""
+        family, now = (update.venue, update.underlying), update.facts.mark_alarms
+        before = self._denied.get(family, ())
+        if now == before:
+            return
+        self._denied[family] = now
+        for expiry_us in sorted({*now} ^ {*before}):
+            if expiry_us not in before:
+                log.warning("mark.diverged", venue=family[0], underlying=family[1], expiry=iso(expiry_us))
+            elif expiry_us not in update.withdrawn:
+                log.info("mark.agreed", venue=family[0], underlying=family[1], expiry=iso(expiry_us))
 
     async def observe(self) -> None:
         """Look at feeds, inbox and publisher once a second."""

@@ -16,17 +16,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from kvd import __version__
 from kvd.metrics.statistics import FeedStatistics, InboxStatistics, PublisherStatistics
-from kvd.surface import Smile, State, SurfaceUpdate
+from kvd.surface import BatchFacts, Smile, State, SurfaceUpdate, TrackRecord
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]  # label values, value; None says nothing
 FAMILY = ("venue", "underlying")
 EXPIRY = ("venue", "underlying", "expiry")
+TENOR = (*FAMILY, "tenor")
+TENORS = ("0-1d", "1-7d", "7-30d", "30-90d", "90d+")  # of the tenor buckets of BatchFacts
+BANDS = ("50", "90", "95")
 BATCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 def _nis_per_dof(smile: Smile) -> float | None:
     return smile.nis / smile.nis_dof if smile.nis is not None and smile.nis_dof else None
+
+
+def _record(read: Callable[[TrackRecord], float]) -> Callable[[Smile], float | None]:
+    return lambda smile: None if smile.record is None else read(smile.record)
 
 
 SMILE_GAUGES: tuple[tuple[str, str, Callable[[Smile], float | None]], ...] = (
@@ -42,6 +49,27 @@ SMILE_GAUGES: tuple[tuple[str, str, Callable[[Smile], float | None]], ...] = (
         "kvd_smile_calendar_margin",
         "Least calendar gap over w0: negative is arbitrage.",
         lambda s: s.certificate.calendar,
+    ),
+    ("kvd_smile_record_nis_ratio", "NIS per degree of freedom lately, outliers cut off.", _record(lambda r: r.nis)),
+    (
+        "kvd_smile_record_coverage_ratio",
+        "Share of mids inside the 90 % predictive band lately.",
+        _record(lambda r: r.coverage[1]),
+    ),
+    (
+        "kvd_smile_record_common_ratio",
+        "Mean square of the level innovations lately: 1 on average.",
+        _record(lambda r: r.common),
+    ),
+    (
+        "kvd_smile_record_whiteness",
+        "Lag-one correlation of the level innovations lately: 0 on average.",
+        _record(lambda r: r.whiteness),
+    ),
+    (
+        "kvd_smile_widened_by_ratio",
+        "Factor by which the published standard deviations are wider for it.",
+        _record(lambda r: r.widened_by),
     ),
 )
 FEED_SERIES: tuple[tuple[str, str, type[Metric], Callable[[FeedStatistics], float | None]], ...] = (
@@ -80,6 +108,10 @@ class Metrics:
         self._executable: Counter[tuple[str, ...]] = Counter()
         self._nis: dict[tuple[str, ...], float] = {}
         self._nis_dof: Counter[tuple[str, ...]] = Counter()
+        self._innovations: Counter[tuple[str, ...]] = Counter()
+        self._inside: Counter[tuple[str, ...]] = Counter()
+        self._marks_diverged: dict[tuple[str, ...], set[str]] = {}
+        self._mark_alarms: Counter[tuple[str, ...]] = Counter()
         self._batches = Histogram(BATCH_BUCKETS_S)
         self._lag = Histogram(LAG_BUCKETS_S)
         self._registry = CollectorRegistry()
@@ -91,9 +123,9 @@ class Metrics:
         family, facts = (update.venue, update.underlying), update.facts
         for smile in update.smiles:
             self._smiles[*family, _minute(smile.expiry_us)] = smile
+            self._published[*family, smile.state] += 1
         for expiry_us in update.withdrawn:
             self._smiles.pop((*family, _minute(expiry_us)), None)
-        self._published[family] += len(update.smiles)
         self._quotes[family] += facts.quotes
         self._forwards_gated[family] += facts.forwards_gated
         self._forwards_outside[family] += facts.forwards_outside_parity
@@ -105,9 +137,22 @@ class Metrics:
         for counter, reasons in by_reason:
             for reason, count in reasons.items():
                 counter[*family, reason] += count
-        self._nis[family] = self._nis.get(family, 0.0) + facts.nis
-        self._nis_dof[family] += facts.nis_dof
+        self._observe_innovations(family, facts)
+        diverged = set(map(_minute, facts.mark_alarms))
+        self._mark_alarms[family] += len(diverged - self._marks_diverged.get(family, set()))
+        self._marks_diverged[family] = diverged
         self._batches.observe(seconds)
+
+    def _observe_innovations(self, family: tuple[str, str], facts: BatchFacts) -> None:
+        for bucket, (nis, dof) in facts.nis_by_tenor.items():
+            key = (*family, TENORS[bucket])
+            self._nis[key] = self._nis.get(key, 0.0) + nis
+            self._nis_dof[key] += dof
+        for bucket, (quotes, *inside) in facts.coverage.items():
+            key = (*family, TENORS[bucket])
+            self._innovations[key] += quotes
+            for band, count in zip(BANDS, inside, strict=True):
+                self._inside[*key, band] += count
 
     def observe_feed(self, venue: str, statistics: FeedStatistics) -> None:
         """The newest statistics of a venue's feed."""
@@ -161,9 +206,18 @@ class Metrics:
         yield _counter("kvd_forwards_outside_parity", "Forwards that a call-put pair denies.", FAMILY, outside.items())
         arbitrage = self._executable.items()
         yield _counter("kvd_executable_arbitrage", "Arbitrage on the venue's own bids and asks.", kinds, arbitrage)
-        yield _counter("kvd_nis", "Sum of normalised innovations squared.", FAMILY, self._nis.items())
-        yield _counter("kvd_nis_dof", "Sum of their degrees of freedom.", FAMILY, self._nis_dof.items())
-        yield _counter("kvd_smiles_published", "Smiles published.", FAMILY, self._published.items())
+        yield _counter("kvd_nis", "Sum of normalised innovations squared.", TENOR, self._nis.items())
+        yield _counter("kvd_nis_dof", "Sum of their degrees of freedom.", TENOR, self._nis_dof.items())
+        yield _counter("kvd_innovations", "Mid vols that were predicted.", TENOR, self._innovations.items())
+        yield _counter(
+            "kvd_innovations_inside", "Those inside their predictive band.", (*TENOR, "band"), self._inside.items()
+        )
+        yield _counter(
+            "kvd_mark_alarms", "Smiles that the venue's marks came to deny.", FAMILY, self._mark_alarms.items()
+        )
+        yield _counter(
+            "kvd_smiles_published", "Smiles published, by state.", (*FAMILY, "state"), self._published.items()
+        )
         yield self._batches.family("kvd_batch_duration_seconds", "Time to calibrate a batch of one underlying.")
 
     def _of_smiles(self) -> Iterator[Metric]:
@@ -172,6 +226,8 @@ class Metrics:
         now_us = self._now_us()
         ages = [(labels, (now_us - smile.receive_us) / 1e6) for labels, smile in self._smiles.items()]
         yield _gauge("kvd_smile_age_seconds", "Time since the arrival of the newest quote.", EXPIRY, ages)
+        denied = [(key, float(key[2] in self._marks_diverged.get(key[:2], ()))) for key in self._smiles]
+        yield _gauge("kvd_smile_mark_diverged", "Whether the venue's marks lie outside the band.", EXPIRY, denied)
         states = [
             ((*labels, state), float(smile.state == state))
             for labels, smile in self._smiles.items()
