@@ -84,12 +84,13 @@ class Forwards:
         late = self._now_us - self._weighed_us >= WEIGHED_EVERY_US
         if late or fresh or shifts or len(self._price) != known:
             self._weigh()
+        bias = dict(zip(self._sources.places, self._bias.mean.tolist(), strict=True))
         said = {e: s.ln_price - float(self._price[self._sources.places[e]]) for e, s in told.items()}
         return Heard(
             self._mended(place, base, apart),
             self._sources.gated - gated,
             outside(self._pairs, said, self._now_us, self._f),
-            executable(self._pairs, new_rows, self._now_us, self._f),
+            executable(self._pairs, new_rows, self._now_us, self._f, bias),
         )
 
     def forget(self, expiry_us: int) -> None:

@@ -1,12 +1,14 @@
 """Calls and puts of one strike, side by side: what put-call parity is read from."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.core import executable as core
 from kvd.core import forward
+from kvd.core.daycount import year_fraction
 from kvd.core.forward import ForwardFilter
 from kvd.quotes import Quote
 
@@ -125,12 +127,15 @@ def outside(pairs: Pairs, said: Mapping[int, float], now_us: int, f: ForwardFilt
     return sum(e in said and not least <= said[e] <= most for e, least, most in bounds)
 
 
-def executable(pairs: Pairs, touched: Index, now_us: int, f: ForwardFilter) -> dict[str, int]:
+def executable(
+    pairs: Pairs, touched: Index, now_us: int, f: ForwardFilter, bias: Mapping[int, float] = MappingProxyType({})
+) -> dict[str, int]:
     """Arbitrage on the venue's own fresh bids and asks that a row of `touched` takes part in, by kind; an absent kind
-    is none.
+    is none. `bias` is by how much each expiry's ln forward differs from the venue's word.
 
     box: two pairs of one expiry whose bounds exclude each other. butterfly: three neighbouring strikes of one type
-    whose outer asks cost less than the inner bid pays.
+    whose outer asks cost less than the inner bid pays. calendar: a later option costs less than an earlier one pays
+    that it covers unless the carry between them moves far.
     """
     if not len(touched):
         return {}
@@ -139,9 +144,23 @@ def executable(pairs: Pairs, touched: Index, now_us: int, f: ForwardFilter) -> d
     new[touched] = True
     rows = np.flatnonzero(pairs.paired_us >= fresh_us)
     boxes = core.boxes(pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows], new[rows])
-    flies = 0
+    flies = calendars = 0
     for leg in (0, 1):
         rows = np.flatnonzero(pairs.at_us[:, leg] >= fresh_us)
         sides = pairs.bid[rows, leg], pairs.ask[rows, leg], pairs.base[rows, leg]
         flies += core.butterflies(pairs.expiry_us[rows], pairs.strike[rows], *sides, new[rows])
-    return {kind: count for kind, count in (("box", boxes), ("butterfly", flies)) if count}
+        rows = np.flatnonzero(pairs.at_us[:, leg] >= now_us - core.TOGETHER_S * 1e6)
+        calendars += core.calendars(*_normalised(pairs, rows, leg, now_us, bias), new[rows], 1.0 - 2 * leg, f)
+    return {kind: n for kind, n in (("box", boxes), ("butterfly", flies), ("calendar", calendars)) if n}
+
+
+def _normalised(
+    pairs: Pairs, rows: Index, leg: int, now_us: int, bias: Mapping[int, float]
+) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.bool_]]:
+    """Years to expiry, log-moneyness, bid and ask in units of the underlying, and whether they are quoted so."""
+    expiry_us, inverse = pairs.expiry_us[rows], pairs.inverse[rows]
+    known, place = np.unique(expiry_us, return_inverse=True)
+    forward = pairs.base[rows, leg] + np.array([bias.get(e, 0.0) for e in known.tolist()])[place]
+    unit = np.where(inverse, 1.0, np.exp(-forward))
+    k = np.log(pairs.strike[rows]) - forward
+    return year_fraction(now_us, expiry_us), k, pairs.bid[rows, leg] * unit, pairs.ask[rows, leg] * unit, inverse

@@ -9,10 +9,23 @@ Butterfly: an option's price is convex in its strike. For K1 < K2 < K3 and a = (
     a ask(K1) + (1 - a) ask(K3) < bid(K2)
 
 pays at once and costs nothing later; in coins as in the quote currency, for all three settle in the same unit.
+
+Calendar: sell an option of expiry T1 and strike K1, buy one of the same type, of T2 > T1 and strike K2. If the first
+is exercised, a future on T2 at its price F2 then turns the second into K2 (of a put) or F2 - K2 (of a call) at least.
+Two expiries have two forwards, and what the carry between them will be at T1 nobody knows: no such trade is free of
+risk. But with b = ln(F2/F1) as it is and a margin d beyond which it hardly moves until T1,
+
+    call   ln(K2/K1) <= b - d,   ask2 exp(-b + d) < bid1        put   ln(K2/K1) >= b + d,   ask2 exp(-b - d) < bid1
+
+pays at once, exp(-b +- d) of the second for one of the first, and loses only if b moves by more than d. Priced in coins
+one for one covers it, without that factor. d is `MARGIN_SDS` deviations of the carry rate's move until T1 times
+T2 - T1, and of spot's within `TOGETHER_S`, in which both are quoted. It is counted as arbitrage for what it is.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kvd.core.forward import YEAR_S, ForwardFilter
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -20,6 +33,8 @@ Flags = NDArray[np.bool_]
 
 SAME_MOMENT = 2e-5  # prices of the underlying nearer than this, relatively, are of one moment
 ROUNDING = 1e-12
+TOGETHER_S = 1.0
+MARGIN_SDS = 3.0
 
 
 def boxes(expiry_us: Ints, low: Floats, high: Floats, new: Flags) -> int:
@@ -49,3 +64,20 @@ def butterflies(expiry_us: Ints, strike: Floats, bid: Floats, ask: Floats, base:
     apart = np.maximum(np.maximum(base[one], base[two]), base[three])
     apart = apart - np.minimum(np.minimum(base[one], base[two]), base[three])
     return int(np.count_nonzero(same & pays & (apart < SAME_MOMENT) & (new[one] | new[two] | new[three])))
+
+
+def calendars(
+    tau: Floats, k: Floats, bid: Floats, ask: Floats, inverse: Flags, new: Flags, sign: float, f: ForwardFilter
+) -> int:
+    """How many pairs of one type (`sign` 1 for calls, -1 for puts), at least one of them marked in `new`, pay as
+    calendars; (N,) each. Prices are in units of the underlying, a linear one's over its forward; `k` are
+    log-moneynesses, each with the forward of its own expiry and instant.
+    """
+    if not new.any():
+        return 0
+    one, two = np.nonzero((tau[:, None] < tau) & (new[:, None] | new) & (inverse[:, None] == inverse))
+    carry = f.carry_move_sd * np.sqrt(tau[one]) * (tau[two] - tau[one])
+    margin = MARGIN_SDS * (carry + f.spot_sd * np.sqrt(TOGETHER_S / YEAR_S))
+    cost = ask[two] * np.where(inverse[one], 1.0, np.exp(sign * margin))
+    covered = sign * (k[one] - k[two]) >= margin
+    return int(np.count_nonzero(covered & (cost < bid[one] - ROUNDING)))

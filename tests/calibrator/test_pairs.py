@@ -107,3 +107,21 @@ def test_arbitrage_on_the_venues_own_prices_is_found_by_kind():
     pairs, (rows, _) = posted(*dear, pairs=pairs)
     assert executable(pairs, rows, NOW, SETTINGS) == {"box": 1, "butterfly": 1}
     assert executable(pairs, rows[:0], NOW, SETTINGS) == {}
+
+
+@pytest.mark.parametrize("inverse", [True, False])
+@pytest.mark.parametrize("leg", [0, 1])
+def test_a_later_option_cheaper_than_the_earlier_one_it_covers_is_a_calendar(leg, inverse):
+    kind, strike = ("call", 0.97 * F) if leg == 0 else ("put", 1.03 * F)
+    early = quote(instrument(EXPIRY, F, kind, inverse))
+    late = quote(instrument(EXPIRY + 10 * DAY, strike, kind, inverse))
+    cheap = msgspec.structs.replace(late, bid=0.4 * early.bid, ask=0.5 * early.bid)
+
+    def kinds(*quotes, at_us=NOW, **bias):
+        pairs, (rows, _) = posted(*quotes)
+        return executable(pairs, rows, at_us, SETTINGS, {EXPIRY + 10 * DAY: bias.get("bias", 0.0)})
+
+    assert kinds(early, late) == {}
+    assert kinds(early, cheap) == {"calendar": 1}
+    assert kinds(early, cheap, at_us=NOW + 2 * SECOND) == {}
+    assert kinds(early, cheap, bias=-0.05 if leg == 0 else 0.05) == {}

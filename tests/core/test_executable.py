@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.core.executable import SAME_MOMENT, boxes, butterflies
+from kvd.core.executable import SAME_MOMENT, boxes, butterflies, calendars
+from kvd.core.forward import ForwardFilter
 
 bounds = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-20, 20), st.integers(0, 20), st.booleans()), min_size=1, max_size=8
@@ -60,3 +61,28 @@ def test_prices_of_different_moments_or_missing_prove_nothing():
     assert butterflies(expiry, strike, bid, ask, np.zeros(3), new) == 1
     assert butterflies(expiry, strike, bid, ask, np.array([0.0, 0.0, 1.1 * SAME_MOMENT]), new) == 0
     assert butterflies(expiry, strike, bid, np.array([np.nan, 2.1, 1.0]), np.zeros(3), new) == 0
+
+
+SETTINGS = ForwardFilter()
+side = st.floats(0.02, 0.3)
+options = st.lists(st.tuples(st.integers(1, 3), st.floats(-0.3, 0.3), side, side, st.booleans()), max_size=6)
+
+
+@given(options, st.sampled_from([1.0, -1.0]), st.booleans())
+def test_a_calendar_pays_at_once_and_never_costs_while_the_carry_stays_in_its_margin(drawn, sign, inverse):
+    """A search over pairs; each is held to the first settlement at any price, the carry anywhere in the margin."""
+    drawn = [(0.1 * years, k, min(sides), max(sides), new) for years, k, *sides, new in drawn]
+    expected = 0
+    for (tau1, k1, bid1, _, new1), (tau2, k2, _, ask2, new2) in itertools.permutations(drawn, 2):
+        margin = 3 * (0.15 * tau1**0.5 * (tau2 - tau1) + 0.8 * (1 / 31_536_000) ** 0.5)
+        many = 1.0 if inverse else np.exp(sign * margin)
+        if tau1 < tau2 and sign * (k1 - k2) >= margin and many * ask2 < bid1 - 1e-12 and (new1 or new2):
+            expected += 1
+            for spot, b in itertools.product(np.exp(np.linspace(-1, 1, 21)), (-margin, 0.0, margin)):
+                late = spot * np.exp(b)  # the later forward, both being 1 when the trade is made
+                short, long = sign * (spot - np.exp(k1)), sign * (late - np.exp(k2))
+                units = (spot, late) if inverse else (1.0, 1.0)
+                assert many * max(long, 0) / units[1] - max(short, 0) / units[0] > -1e-9
+    tau, k, bid, ask, new = np.array(drawn, dtype=np.float64).reshape(-1, 5).T
+    got = calendars(tau, k, bid, ask, np.full(len(tau), inverse), new > 0, sign, SETTINGS)
+    assert got == expected
