@@ -144,23 +144,25 @@ def executable(
     new[touched] = True
     rows = np.flatnonzero(pairs.paired_us >= fresh_us)
     boxes = core.boxes(pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows], new[rows])
-    flies = calendars = 0
+    flies = 0
     for leg in (0, 1):
         rows = np.flatnonzero(pairs.at_us[:, leg] >= fresh_us)
         sides = pairs.bid[rows, leg], pairs.ask[rows, leg], pairs.base[rows, leg]
         flies += core.butterflies(pairs.expiry_us[rows], pairs.strike[rows], *sides, new[rows])
-        rows = np.flatnonzero(pairs.at_us[:, leg] >= now_us - core.TOGETHER_S * 1e6)
-        calendars += core.calendars(*_normalised(pairs, rows, leg, now_us, bias), new[rows], 1.0 - 2 * leg, f)
+    calendars = _calendars(pairs, new, now_us, f, bias)
     return {kind: n for kind, n in (("box", boxes), ("butterfly", flies), ("calendar", calendars)) if n}
 
 
-def _normalised(
-    pairs: Pairs, rows: Index, leg: int, now_us: int, bias: Mapping[int, float]
-) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.bool_]]:
-    """Years to expiry, log-moneyness, bid and ask in units of the underlying, and whether they are quoted so."""
-    expiry_us, inverse = pairs.expiry_us[rows], pairs.inverse[rows]
-    known, place = np.unique(expiry_us, return_inverse=True)
-    forward = pairs.base[rows, leg] + np.array([bias.get(e, 0.0) for e in known.tolist()])[place]
-    unit = np.where(inverse, 1.0, np.exp(-forward))
-    k = np.log(pairs.strike[rows]) - forward
-    return year_fraction(now_us, expiry_us), k, pairs.bid[rows, leg] * unit, pairs.ask[rows, leg] * unit, inverse
+def _calendars(pairs: Pairs, new: NDArray[np.bool_], now_us: int, f: ForwardFilter, bias: Mapping[int, float]) -> int:
+    rows, leg = np.nonzero(pairs.at_us >= now_us - core.TOGETHER_S * 1e6)
+    expiry_us = pairs.expiry_us[rows]
+    expiries, place = np.unique(expiry_us, return_inverse=True)
+    if len(expiries) < 2:
+        return 0
+    forward = pairs.base[rows, leg] + np.array([bias.get(e, 0.0) for e in expiries.tolist()])[place]
+    inverse = bool(pairs.inverse[rows[0]])  # an underlying is all in coins or all in the quote currency
+    unit = 1.0 if inverse else np.exp(-forward)
+    bid, ask = pairs.bid[rows, leg] * unit, pairs.ask[rows, leg] * unit
+    k, tau = np.log(pairs.strike[rows]) - forward, year_fraction(now_us, expiry_us)
+    sign = np.where(leg == 0, 1.0, -1.0)
+    return core.calendars(tau, k, bid, ask, sign, inverse, new[rows], f)

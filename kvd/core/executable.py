@@ -67,17 +67,19 @@ def butterflies(expiry_us: Ints, strike: Floats, bid: Floats, ask: Floats, base:
 
 
 def calendars(
-    tau: Floats, k: Floats, bid: Floats, ask: Floats, inverse: Flags, new: Flags, sign: float, f: ForwardFilter
+    tau: Floats, k: Floats, bid: Floats, ask: Floats, sign: Floats, inverse: bool, new: Flags, f: ForwardFilter
 ) -> int:
-    """How many pairs of one type (`sign` 1 for calls, -1 for puts), at least one of them marked in `new`, pay as
-    calendars; (N,) each. Prices are in units of the underlying, a linear one's over its forward; `k` are
+    """How many pairs of one type, at least one of them marked in `new`, pay as calendars; (N,) each, `sign` 1 for
+    calls and -1 for puts. Prices are in units of the underlying, a linear one's over its forward; `k` are
     log-moneynesses, each with the forward of its own expiry and instant.
     """
     if not new.any():
         return 0
-    one, two = np.nonzero((tau[:, None] < tau) & (new[:, None] | new) & (inverse[:, None] == inverse))
+    one, two = np.nonzero((tau[:, None] < tau) & (new[:, None] | new) & (sign[:, None] == sign))
+    if not len(one):
+        return 0
     carry = f.carry_move_sd * np.sqrt(tau[one]) * (tau[two] - tau[one])
     margin = MARGIN_SDS * (carry + f.spot_sd * np.sqrt(TOGETHER_S / YEAR_S))
-    cost = ask[two] * np.where(inverse[one], 1.0, np.exp(sign * margin))
-    covered = sign * (k[one] - k[two]) >= margin
+    cost = ask[two] if inverse else ask[two] * np.exp(sign[one] * margin)
+    covered = sign[one] * (k[one] - k[two]) >= margin
     return int(np.count_nonzero(covered & (cost < bid[one] - ROUNDING)))

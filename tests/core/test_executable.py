@@ -84,5 +84,11 @@ def test_a_calendar_pays_at_once_and_never_costs_while_the_carry_stays_in_its_ma
                 units = (spot, late) if inverse else (1.0, 1.0)
                 assert many * max(long, 0) / units[1] - max(short, 0) / units[0] > -1e-9
     tau, k, bid, ask, new = np.array(drawn, dtype=np.float64).reshape(-1, 5).T
-    got = calendars(tau, k, bid, ask, np.full(len(tau), inverse), new > 0, sign, SETTINGS)
-    assert got == expected
+    assert calendars(tau, k, bid, ask, np.full(len(tau), sign), inverse, new > 0, SETTINGS) == expected
+
+
+def test_a_call_and_a_put_are_no_calendar():
+    tau, k, bid, ask = np.array([0.1, 0.2]), np.array([0.1, 0.0]), np.array([0.2, 0.01]), np.array([0.21, 0.02])
+    mixed = calendars(tau, k, bid, ask, np.array([1.0, -1.0]), True, np.ones(2, dtype=np.bool_), SETTINGS)
+    alike = calendars(tau, k, bid, ask, np.ones(2), True, np.ones(2, dtype=np.bool_), SETTINGS)
+    assert (mixed, alike) == (0, 1)
