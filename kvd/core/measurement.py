@@ -95,5 +95,5 @@ def adapted(scale: Floats, buckets: NDArray[np.intp], innovation: Floats, S: Flo
     """The scales of R, (BUCKETS,), after the innovations (N,) of one batch with predicted variances `S` (N,)."""
     outside = np.abs(innovation) > BAND_90 * np.sqrt(S)
     step = np.bincount(buckets, m.scale_rate * (outside - m.outside_share), minlength=BUCKETS)
-    step *= MOST_VOICES / np.maximum(np.bincount(buckets, minlength=BUCKETS), MOST_VOICES)
-    return np.asarray(np.clip(scale * np.exp(step), NARROWEST, WIDEST))
+    voices = np.maximum(np.bincount(buckets, minlength=BUCKETS), MOST_VOICES)
+    return np.asarray(np.clip(scale * np.exp(step * MOST_VOICES / voices), NARROWEST, WIDEST))
