@@ -1,5 +1,8 @@
 """The filter engine: filterpy's Kalman filter behind a guard; nothing else in the house touches filterpy.
 
+A step of the surface uses the engine's functions, not its `KalmanFilter` object: making and filling one costs as much
+as the step itself.
+
 The guard keeps out what filterpy 2.0 lets in: a NaN in z poisons x silently, a one-dimensional z turns x into a
 matrix, and nothing looks whether P stays positive definite. Everything that enters is finite and two-dimensional;
 what leaves has been through a Cholesky factorisation.
@@ -8,7 +11,7 @@ what leaves has been through a Cholesky factorisation.
 from typing import NamedTuple
 
 import numpy as np
-from filterpy.kalman import IMMEstimator, KalmanFilter
+from filterpy import kalman as engine
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -24,9 +27,7 @@ class NotPositiveDefiniteError(ArithmeticError):
 
 def predict(x: Floats, P: Floats, F: Floats, u: Floats, Q: Floats) -> tuple[Floats, Floats]:
     """Time update ``x' = F x + u``, ``P' = F P F^T + Q``; x and u (n,), the matrices (n, n)."""
-    kf = _engine(x, P, 1)
-    kf.predict(u=u[:, None], B=np.eye(len(x)), F=F, Q=Q)
-    return _checked(kf)
+    return _checked(*engine.predict(x[:, None], P, F, Q, u[:, None]))
 
 
 def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floats, Floats]:
@@ -39,13 +40,12 @@ def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floa
         return x, P
     if not (np.isfinite(z).all() and np.isfinite(H).all()):
         raise NotPositiveDefiniteError("a measurement row is not finite")
-    before = P[np.ix_(own, own)]
-    kf = _engine(x[own], before, len(z))
-    kf.update(z[:, None], R=np.eye(len(z)), H=H)
-    mean, after = _checked(kf)
+    rows = P[own]
+    before = rows[:, own]
+    mean, after = _checked(*engine.update(x[own, None], before, z[:, None], np.eye(len(z)), H))
     if len(own) == len(x):
         return mean, after
-    G = np.linalg.solve(before, P[own]).T
+    G = np.linalg.solve(before, rows).T
     P = P + G @ (after - before) @ G.T
     return x + G @ (mean - x[own]), 0.5 * (P + P.T)
 
@@ -71,25 +71,25 @@ def switch(modes: Modes, turned: Floats, F: Floats, Q: Floats, H: Floats, z: Flo
         if len(z):
             kf.H, kf.R = H, np.diag(R)
         filters.append(kf)
-    imm = IMMEstimator(filters, modes.mu, turned)
+    imm = engine.IMMEstimator(filters, modes.mu, turned)
     imm.predict()
     log_mu = np.log(imm.cbar)
     if len(z):
         imm.update(z[:, None])
         log_mu = log_mu + [kf.log_likelihood for kf in filters]  # the engine's own product underflows in a crash
     mu = np.maximum(np.exp(log_mu - log_mu.max()), LEAST_PROBABILITY)
-    checked = [_checked(kf) for kf in filters]
+    checked = [_checked(kf.x, kf.P) for kf in filters]
     return Modes(np.array([x for x, _ in checked]), np.array([P for _, P in checked]), mu / mu.sum())
 
 
-def _engine(x: Floats, P: Floats, rows: int) -> KalmanFilter:
-    kf = KalmanFilter(dim_x=len(x), dim_z=rows)
+def _engine(x: Floats, P: Floats, rows: int) -> engine.KalmanFilter:
+    kf = engine.KalmanFilter(dim_x=len(x), dim_z=rows)
     kf.x, kf.P = x[:, None], P
     return kf
 
 
-def _checked(kf: KalmanFilter) -> tuple[Floats, Floats]:
-    x, P = kf.x[:, 0], 0.5 * (kf.P + kf.P.T)
+def _checked(x: Floats, P: Floats) -> tuple[Floats, Floats]:
+    x, P = x[:, 0], 0.5 * (P + P.T)
     if not (np.isfinite(x).all() and np.isfinite(P).all()):  # LAPACK may factorise a NaN without a word
         raise NotPositiveDefiniteError("the state or its covariance is not finite")
     try:
