@@ -54,8 +54,10 @@ class Recent(NamedTuple):
         model = smile.vol(surface.x, surface.u, surface.tau, self.row, self.k)
         enclosed = (self.bid_vol <= model) & (model <= self.ask_vol)
         rows = len(surface.tau)
-        with np.errstate(invalid="ignore"):
-            return np.bincount(self.row, enclosed, minlength=rows) / np.bincount(self.row, minlength=rows)
+        share = np.full(rows, np.nan)
+        total = np.bincount(self.row, minlength=rows)
+        np.divide(np.bincount(self.row, enclosed, minlength=rows), total, out=share, where=total > 0)
+        return share
 
 
 def recent(board: Board, joint: Joint, now_us: int, judged: Index) -> Recent:
@@ -74,32 +76,29 @@ def reach(surface: Surface) -> Floats:
 
 def shapes(surface: Surface, covariances: Floats) -> list[Shape]:
     """Evaluate every slice of `surface` (T,); `covariances` (T, D, D) of its states begin with the backbone's."""
-    x, tau = surface.x, surface.tau
-    values, gradient = svi.parameters_and_jacobian(x)
-    P = covariances[:, : svi.DIM, : svi.DIM]
-    sd = np.sqrt(np.einsum("tij,tjk,tik->ti", gradient, P, gradient))
+    tau, sl = surface.tau, svi.slices(surface.x)
+    multipliers = svi.multiplier_gradient(sl)
+    values, gradient = svi.parameters_and_jacobian(sl, multipliers)
+    P, raw = covariances[:, : svi.DIM, : svi.DIM], svi.raw(sl, tau)
+    at_knots = smile.jacobian_at_knots(sl, multipliers, surface.u)
     columns = (
         tau.tolist(),
         map(Parameters._make, values.tolist()),
-        map(Parameters._make, sd.tolist()),
-        map(RawSvi._make, svi.to_raw(x, tau).tolist()),
-        map(JumpWings._make, svi.jump_wings(x, tau).tolist()),
+        map(Parameters._make, _sd(gradient, P).tolist()),
+        map(RawSvi._make, raw.tolist()),
+        map(JumpWings._make, svi.jump_wings(sl, raw, tau).tolist()),
         map(tuple, residual.at_knots(surface.u).tolist()),
-        map(tuple, _sd_at_knots(surface, covariances).tolist()),
+        map(tuple, _sd(at_knots, covariances).tolist()),
         P,
     )
     return [Shape(*row) for row in zip(*columns, strict=True)]
 
 
-def _sd_at_knots(surface: Surface, covariances: Floats) -> Floats:
-    """Standard deviation of vol at the knots' log-moneynesses, (T, len(KNOTS))."""
-    T, knots = len(surface.tau), len(residual.KNOTS)
-    k = (residual.KNOTS * np.sqrt(surface.w0)[:, None]).ravel()
-    _, J, B = smile.vol_and_jacobian(surface.x, surface.u, surface.tau, np.repeat(np.arange(T), knots), k)
-    gradient = np.concatenate((J, B), axis=1).reshape(T, knots, -1)
-    return np.asarray(np.sqrt(np.einsum("tki,tki->tk", gradient @ covariances, gradient)))
+def _sd(gradient: Floats, covariances: Floats) -> Floats:
+    """Standard deviations (T, n) of what has gradients (T, n, D) in states of `covariances` (T, D, D)."""
+    return np.asarray(np.sqrt(((gradient @ covariances) * gradient).sum(axis=2)))
 
 
 def level_sd(joint: Joint) -> Floats:
     """Standard deviation of ln ATM vol of every slice, (S,)."""
-    return np.sqrt(np.diag(joint.P)[LEVEL :: svi.DIM])
+    return np.sqrt(joint.P.diagonal()[LEVEL :: svi.DIM])

@@ -55,23 +55,32 @@ def _prior_root() -> Floats:
 
 ROOT = _prior_root()
 DIM = ROOT.shape[1]
+# slopes at the knots = SLOPE @ u
 # _C[i, p, j]: the coefficient of t**(3 - p) of phi_j on interval i
 _C = np.ascontiguousarray(CubicSpline(KNOTS, ROOT, bc_type="clamped").c.transpose(1, 0, 2))
+SLOPE = CubicSpline(KNOTS, ROOT, bc_type="clamped")(KNOTS, 1)
+_BY_POWER = np.ascontiguousarray(_C.transpose(1, 2, 0))
+_INNER = KNOTS[1:-1].copy()
 
 
 def basis(z: Floats) -> tuple[Floats, Floats]:
     """phi and its derivative in z at points `z` (N,), each of shape (N, DIM)."""
     i, t, flat = _locate(z)
-    t = t[:, None]
-    c3, c2, c1, c0 = (_C[i, power] for power in range(4))
+    t, c = t[:, None], _C[i]
+    c3, c2, c1, c0 = c[:, 0], c[:, 1], c[:, 2], c[:, 3]
     return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat[:, None]
 
 
 def curve(u: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
     """rho and its first two derivatives at `z` (T, G) for coefficients `u` (T, DIM), each of shape (T, G)."""
+    return curve_at(u, np.arange(len(u))[:, None], z)
+
+
+def curve_at(u: Floats, place: NDArray[np.intp], z: Floats) -> tuple[Floats, Floats, Floats]:
+    """rho and its first two derivatives at `z`, any shape, of the curves `u[place]`; `place` broadcasts to z."""
     i, t, flat = _locate(z)
-    own = np.matmul(_C, u.T[None]).transpose(2, 0, 1)  # (T, intervals, 4)
-    c3, c2, c1, c0 = np.moveaxis(np.take_along_axis(own, i[:, :, None], axis=1), 2, 0)
+    at = i + len(_C) * place
+    c3, c2, c1, c0 = (power.take(at) for power in u @ _BY_POWER)
     return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat, (2 * c2 + 6 * t * c3) * flat
 
 
@@ -88,6 +97,6 @@ def at_knots(u: Floats) -> Floats:
 
 def _locate(z: Floats) -> tuple[NDArray[np.intp], Floats, NDArray[np.bool_]]:
     """Interval, place within it, and whether the curve is not flat there."""
-    inside = np.clip(z, KNOTS[0], KNOTS[-1])
-    i = np.clip(np.searchsorted(KNOTS, inside, side="right") - 1, 0, len(KNOTS) - 2)
+    inside = np.minimum(np.maximum(z, KNOTS[0]), KNOTS[-1])
+    i = _INNER.searchsorted(inside, side="right")
     return i, inside - KNOTS[i], inside == z

@@ -22,31 +22,54 @@ def vol(x: Floats, u: Floats, tau: Floats, place: Index, k: Floats) -> Floats:
     sl = svi.slices(x)
     z = k / (sl.sigma * np.sqrt(tau))[place]
     omega, _, _ = svi.omega_at(sl, place, z)
-    rho = np.einsum("nm,nm->n", residual.basis(z)[0], u[place])
+    rho, _, _ = residual.curve_at(u, place, z)
     return np.asarray(sl.sigma[place] * np.maximum(np.sqrt(np.maximum(omega, svi.MIN_OMEGA)) + rho, LEAST_F))
 
 
 def vol_and_jacobian(x: Floats, u: Floats, tau: Floats, place: Index, k: Floats) -> tuple[Floats, Floats, Floats]:
     """Vols (N,), their gradient in the state of the slice (N, 5) and in its residual coefficients (N, M)."""
     sl = svi.slices(x)
-    sigma = sl.sigma[place]
     z = k / (sl.sigma * np.sqrt(tau))[place]
-    gradient, omega, omega_z = svi.omega_gradient(sl, place, z)
     phi, phi_z = residual.basis(z)
-    rho, rho_z = np.einsum("nm,nm->n", phi, u[place]), np.einsum("nm,nm->n", phi_z, u[place])
-    root = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
-    f = np.maximum(root + rho, LEAST_F)
-    J = np.empty((len(k), svi.DIM))
-    J[:, SKEW:] = (0.5 * sigma / root)[:, None] * gradient.T
-    J[:, LEVEL] = sigma * (f - z * (0.5 * omega_z / root + rho_z))
+    own = u[place]
+    f, J = _gradient(
+        sl, svi.multiplier_gradient(sl), place, z, np.einsum("nm,nm->n", phi, own), np.einsum("nm,nm->n", phi_z, own)
+    )
+    sigma = sl.sigma[place]
     return sigma * f, J, sigma[:, None] * phi
+
+
+def jacobian_at_knots(sl: svi.Slices, multipliers: Floats, u: Floats) -> Floats:
+    """Gradient of the vol at the residual's knots in state and residual coefficients, (S, KNOTS, 5 + M), given the
+    slices' `svi.multiplier_gradient`.
+    """
+    S, K = len(u), len(residual.KNOTS)
+    place, z = np.repeat(np.arange(S), K), np.tile(residual.KNOTS, S)
+    _, J = _gradient(sl, multipliers, place, z, (u @ residual.ROOT.T).ravel(), (u @ residual.SLOPE.T).ravel())
+    gradient = np.empty((S, K, svi.DIM + residual.DIM))
+    gradient[:, :, : svi.DIM] = J.reshape(S, K, svi.DIM)
+    gradient[:, :, svi.DIM :] = sl.sigma[:, None, None] * residual.ROOT
+    return gradient
+
+
+def _gradient(
+    sl: svi.Slices, multipliers: Floats, place: Index, z: Floats, rho: Floats, rho_z: Floats
+) -> tuple[Floats, Floats]:
+    """f, (N,), and the gradient of the vol in the state, (N, 5), at `z` (N,) with the residual curve's value there."""
+    sigma = sl.sigma[place]
+    gradient, omega, omega_z = svi.omega_gradient(sl, multipliers, place, z)
+    root = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
+    f, half = np.maximum(root + rho, LEAST_F), 0.5 / root
+    J = np.empty((svi.DIM, len(z)))
+    J[SKEW:] = (sigma * half) * gradient
+    J[LEVEL] = sigma * (f - z * (half * omega_z + rho_z))
+    return f, J.T
 
 
 def normalised(x: Floats, u: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
     """f and its first two derivatives at normalised moneyness `z` (T, G) of slices `x` (T, 5), `u` (T, M)."""
     sl = svi.slices(x)
-    place = np.repeat(np.arange(len(x)), z.shape[1])
-    omega, omega1, omega2 = (part.reshape(z.shape) for part in svi.omega_at(sl, place, z.ravel()))
+    omega, omega1, omega2 = svi.omega_at(sl, svi.EACH_ROW, z)
     root = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
     first = 0.5 * omega1 / root
     second = (0.5 * omega2 - first * first) / root

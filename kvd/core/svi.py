@@ -28,10 +28,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+EachRow = tuple[slice, None]
+
 DIM = 5
 LEVEL, SKEW, CURVATURE, PUT_WING, CALL_WING = range(DIM)
 MIN_WING = 1e-4
 MIN_OMEGA = 1e-3
+EACH_ROW: EachRow = (slice(None), None)
 
 
 class Slices(NamedTuple):
@@ -61,34 +64,38 @@ class Slices(NamedTuple):
 
 def slices(x: Floats) -> Slices:
     """Prepare the slices of states `x`, shape (S, 5)."""
-    sigma, kappa, put_factor, call_factor = np.exp(x.T[[LEVEL, CURVATURE, PUT_WING, CALL_WING]])
+    sigma, _, kappa, put_factor, call_factor = np.exp(x.T)
     psi = x[:, SKEW]
-    r = np.sqrt(psi * psi + 0.5 * kappa)
+    twice, half = 2 * psi, 0.5 * kappa
+    r = np.sqrt(psi * psi + half)
     far = r + np.abs(psi)
-    near = 0.5 * kappa / far  # r - |psi| without cancellation
+    near = half / far  # r - |psi| without cancellation
     rising = psi > 0
     left, right = np.where(rising, far, near) * put_factor, np.where(rising, near, far) * call_factor
-    p, c = np.maximum(left - 2 * psi, MIN_WING), np.maximum(right + 2 * psi, MIN_WING)
+    p, c = np.maximum(left - twice, MIN_WING), np.maximum(right + twice, MIN_WING)
     beta, lean = 0.5 * (p + c), 0.5 * (c - p)
-    t = (2 * psi - lean) / beta
-    q = (c - 2 * psi) * (p + 2 * psi) / (beta * beta)  # 1 - t**2 without cancellation
+    t = (twice - lean) / beta
+    q = (c - twice) * (p + twice) / (beta * beta)  # 1 - t**2 without cancellation
     root = np.sqrt(q)
     y, s = t / root, beta * q * root / kappa
     return Slices(sigma, psi, kappa, p, c, lean, beta, t, y, s, r, put_factor, call_factor, left, right, q)
 
 
 def multiplier_gradient(sl: Slices) -> Floats:
-    """Derivatives of the multipliers of `_basis`, (4, 4, S): at [i, j], of the i-th in coordinate ``1 + j``."""
+    """Derivatives of (lean, beta s, ln s, y), the first two as they are, the others times beta s, (4, 4, S): at [i, j],
+    of the i-th in coordinate ``1 + j``.
+    """
     # derivatives of p and c with respect to (psi, ln kappa, lambda_p, lambda_c), one row each; none at the bound
     d = np.zeros((2, 4, len(sl.psi)))
+    dp, dc = d
     bend = 0.25 * sl.kappa / sl.r
-    d[0, 0], d[1, 0] = sl.left / sl.r - 2, 2 - sl.right / sl.r
-    d[0, 1], d[1, 1] = bend * sl.put_factor, bend * sl.call_factor
-    d[0, 2], d[1, 3] = sl.left, sl.right
+    dp[0], dc[0] = sl.left / sl.r - 2, 2 - sl.right / sl.r
+    dp[1], dc[1] = bend * sl.put_factor, bend * sl.call_factor
+    dp[2], dc[3] = sl.left, sl.right
     if min(sl.p.min(), sl.c.min()) <= MIN_WING:
-        d[0] *= sl.p > MIN_WING
-        d[1] *= sl.c > MIN_WING
-    dln_beta, dlean = 0.5 * (d[0] + d[1]) / sl.beta, 0.5 * (d[1] - d[0])
+        dp *= sl.p > MIN_WING
+        dc *= sl.c > MIN_WING
+    dln_beta, dlean = 0.5 * (dp + dc) / sl.beta, 0.5 * (dc - dp)
     dt = -dlean / sl.beta - sl.t * dln_beta
     dt[0] += 2 / sl.beta
     dln_s = dln_beta - (3 * sl.t / sl.q) * dt
@@ -100,27 +107,27 @@ def multiplier_gradient(sl: Slices) -> Floats:
     return gradient
 
 
-def _basis(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats]:
-    """The four functions of z that multiply (lean, beta s, d ln s, d y), shape (4, N), and (z/s + y)/sqrt(..), (N,)."""
+def _hyperbola(sl: Slices, index: Index | EachRow, z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """At each z: z/s, d = z/s + y brought to sqrt(d**2 + 1), its slope there, and its rise over that at z = 0."""
     y = sl.y[index]
     scaled = z / sl.s[index]
     d = scaled + y
     root = np.sqrt(d * d + 1)
-    slope = d / root
     # sqrt(d^2+1) - sqrt(y^2+1) as a quotient: no cancellation near the money
-    rise = scaled * (d + y) / (root + np.sqrt(y * y + 1))
+    return scaled, root, d / root, scaled * (d + y) / (root + np.sqrt(y * y + 1))
+
+
+def omega_gradient(sl: Slices, multipliers: Floats, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
+    """Gradient of omega in (psi, ln kappa, lambda_p, lambda_c), (4, N), omega and omega', (N,), at `z` (N,), given the
+    slices' `multiplier_gradient`.
+    """
+    scaled, _, slope, rise = _hyperbola(sl, index, z)
+    # the four functions of z that multiply lean, beta s, d ln s and d y
     basis = np.empty((4, len(z)))
     basis[0], basis[1], basis[2], basis[3] = z, rise, -slope * scaled, slope - sl.t[index]
-    return basis, slope
-
-
-def omega_gradient(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
-    """Gradient of omega in (psi, ln kappa, lambda_p, lambda_c), (4, N), omega and omega', (N,), at `z` (N,)."""
-    basis, slope = _basis(sl, index, z)
     lean = sl.lean[index]
-    omega = 1 + lean * z + (sl.beta * sl.s)[index] * basis[1]
-    gradient = multiplier_gradient(sl)[:, :, index]
-    return (basis[:, None] * gradient).sum(axis=0), omega, lean + sl.beta[index] * slope
+    omega = 1 + lean * z + (sl.beta * sl.s)[index] * rise
+    return np.einsum("in,ijn->jn", basis, multipliers[:, :, index]), omega, lean + sl.beta[index] * slope
 
 
 def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[Floats, Floats]:
@@ -128,7 +135,7 @@ def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[F
     sl = slices(x)
     sigma = sl.sigma[index]
     z = k / (sl.sigma * np.sqrt(tau))[index]
-    gradient, omega, omega_z = omega_gradient(sl, index, z)
+    gradient, omega, omega_z = omega_gradient(sl, multiplier_gradient(sl), index, z)
     vol = sigma * np.sqrt(np.maximum(omega, MIN_OMEGA))
     half = 0.5 * sigma * sigma / vol
     jacobian = np.empty((DIM, len(k)))
@@ -145,12 +152,13 @@ def vol(x: Floats, tau: Floats, index: Index, k: Floats) -> Floats:
     return np.asarray(sigma * np.sqrt(np.maximum(omega, MIN_OMEGA)))
 
 
-def omega_at(sl: Slices, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
-    """omega(z) and its first two derivatives at normalised moneyness `z` (N,) of slice `index` (N,)."""
-    basis, slope = _basis(sl, index, z)
-    beta, s = sl.beta[index], sl.s[index]
-    omega = 1 + sl.lean[index] * z + beta * s * basis[1]
-    return omega, sl.lean[index] + beta * slope, beta / s * (1 - slope * slope) ** 1.5
+def omega_at(sl: Slices, index: Index | EachRow, z: Floats) -> tuple[Floats, Floats, Floats]:
+    """omega(z) and its first two derivatives at normalised moneyness `z` (N,) of slice `index` (N,); or at z (S, N), a
+    row for each slice, with `EACH_ROW` as the index.
+    """
+    _, root, slope, rise = _hyperbola(sl, index, z)
+    beta, s, lean = sl.beta[index], sl.s[index], sl.lean[index]
+    return 1 + lean * z + beta * s * rise, lean + beta * slope, beta / s / (root * root * root)
 
 
 def to_raw(x: Floats, tau: Floats) -> Floats:
@@ -183,21 +191,22 @@ def from_raw(raw: Floats, tau: Floats) -> Floats:
     return np.stack((0.5 * np.log(w0 / tau), psi, np.log(kappa), np.log(left / c0), np.log(right / p0)), axis=-1)
 
 
-def jump_wings(x: Floats, tau: Floats) -> Floats:
-    """SVI-JW ``(v, psi, p, c, v_min)``, shape (S, 5) (Gatheral & Jacquier 2014, equation 3.5)."""
-    sl = slices(x)
-    a, b, rho, _, sigma = raw(sl, tau).T
+def jump_wings(sl: Slices, raw: Floats, tau: Floats) -> Floats:
+    """SVI-JW ``(v, psi, p, c, v_min)``, shape (S, 5), of slices and their `raw` form (Gatheral & Jacquier 2014,
+    equation 3.5).
+    """
+    a, b, rho, _, sigma = raw.T
     return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, (a + b * sigma * np.sqrt(1 - rho * rho)) / tau), axis=-1)
 
 
-def parameters_and_jacobian(x: Floats) -> tuple[Floats, Floats]:
-    """A trader's five numbers (ATM vol, skew, curvature, both wings), (S, 5), and their gradient in x, (S, 5, 5)."""
-    sl = slices(x)
+def parameters_and_jacobian(sl: Slices, multipliers: Floats) -> tuple[Floats, Floats]:
+    """A trader's five numbers (ATM vol, skew, curvature, both wings), (S, 5), and their gradient in x, (S, 5, 5), given
+    the slices' `multiplier_gradient`.
+    """
     values = np.stack((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c), axis=-1)
-    gradient = np.zeros((len(x), DIM, DIM))
+    gradient = np.zeros((len(sl.psi), DIM, DIM))
     gradient[:, LEVEL, LEVEL], gradient[:, SKEW, SKEW], gradient[:, CURVATURE, CURVATURE] = sl.sigma, 1.0, sl.kappa
     # lean = (c - p)/2 is the first multiplier, and beta follows from the second and third: d(beta s)/(beta s) - d ln s
-    multipliers = multiplier_gradient(sl)
     dlean, dbeta = multipliers[0], (multipliers[1] - multipliers[2]) / sl.s
     gradient[:, PUT_WING, 1:], gradient[:, CALL_WING, 1:] = (dbeta - dlean).T, (dbeta + dlean).T
     return values, gradient
