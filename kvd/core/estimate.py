@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import kalman, smile
+from kvd.core import groups, kalman, smile
 from kvd.core.joint import Joint, M, marginals, moved
 from kvd.core.measurement import Measurement, student_weight
 from kvd.core.svi import DIM, LEVEL
@@ -33,9 +33,12 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 LONGEST_STEP = 0.3
+LONGEST = np.concatenate((np.full(DIM, LONGEST_STEP), np.full(M, np.inf)))
 # a shorter Gauss-Newton step moves the linearisation by less than the quotes can tell
 SETTLED_STEP = np.concatenate(([0.02, 0.02, 0.1, 0.15, 0.15], np.full(M, 2.0)))
 NEGLIGIBLE = 1e-9
+BACKBONE = np.arange(DIM)
+EYE_M, EYE = np.eye(M), np.eye(DIM + M)
 LOWEST = np.array([np.log(0.01), -2.0, np.log(1e-3), -3.0, -3.0])
 HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
 
@@ -75,7 +78,7 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
 
     The order of the quotes within a slice does not matter; the slices of `vols.place` must be ascending.
     """
-    touched, first, local = np.unique(vols.place, return_index=True, return_inverse=True)
+    touched, first, dof, local = _groups(vols.place)
     x0, u0, A, tau_t = joint.x[touched], joint.u[touched], joint.A[touched], tau[touched]
     prior = _prior(joint, touched)
 
@@ -85,7 +88,7 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
     L, b = _information(H, innovation, precision, first)
     step = _solve(prior, L, b)
     # e' (H P H' + R)^-1 e = e' R^-1 e - b' (P^-1 + L)^-1 b
-    nis = np.add.reduceat(innovation * innovation * precision, first) - np.einsum("ti,ti->t", b, step)
+    nis = np.add.reduceat(innovation * innovation * precision, first) - (b * step).sum(axis=1)
 
     S = _state_variance(H, prior, first) + vols.R
     level = _level(prior, L, b)
@@ -99,15 +102,23 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
     for _ in range(m.passes):
         if (np.abs(step) < SETTLED_STEP).all():
             break
-        at = at + np.concatenate((np.clip(step[:, :DIM], -LONGEST_STEP, LONGEST_STEP), step[:, DIM:]), axis=1)
-        at[:, :DIM] = np.clip(at[:, :DIM], LOWEST - x0, HIGHEST - x0)
+        at = at + np.minimum(np.maximum(step, -LONGEST), LONGEST)
+        at[:, :DIM] = np.minimum(np.maximum(at[:, :DIM], LOWEST - x0), HIGHEST - x0)
         u = u0 + np.einsum("tmi,ti->tm", A, at[:, :DIM]) + at[:, DIM:]
         h, H = _linearise(x0 + at[:, :DIM], u, A, tau_t, local, vols.k)
         L, b = _information(H, vols.vol - h + np.einsum("ni,ni->n", H, at[local]), precision, first)
         step = _solve(prior, L, b) - at
 
-    dof = np.diff(np.append(first, len(vols.k)))
     return _condition(joint, touched, L, b), Outcome(touched, nis, dof, innovation, S, weight, level)
+
+
+def _groups(place: Index) -> tuple[Index, Index, Index, Index]:
+    """Of ascending slices `place` (N,): the different ones, where each begins and how many it has, (T,), and which of
+    them each is, (N,).
+    """
+    begins = groups.begins(place)
+    first, local = begins.nonzero()[0], begins.cumsum() - 1
+    return place[first], first, np.bincount(local), local
 
 
 def _prior(joint: Joint, touched: Index) -> Floats:
@@ -126,20 +137,19 @@ def _linearise(x: Floats, u: Floats, A: Floats, tau: Floats, local: Index, k: Fl
 
 def _condition(joint: Joint, touched: Index, L: Floats, b: Floats) -> Joint:
     """The posterior of `joint` given each touched slice's information L, (T, 5 + M, 5 + M), and b, (T, 5 + M)."""
-    V, Lxe, be = joint.V[touched], L[:, :DIM, DIM:], b[:, DIM:, None]
-    given = np.linalg.solve(np.eye(M) + V @ L[:, DIM:, DIM:], V)
+    V, Lxe = joint.V[touched], L[:, :DIM, DIM:]
+    given = np.linalg.solve(EYE_M + V @ L[:, DIM:, DIM:], V)
     given = 0.5 * (given + given.transpose(0, 2, 1))
-    Lex = Lxe.transpose(0, 2, 1)
-    Lx, bx = L[:, :DIM, :DIM] - Lxe @ given @ Lex, (b[:, :DIM, None] - Lxe @ given @ be)[:, :, 0]
-    H, y = _rows(Lx, bx)
-    own = (DIM * touched[:, None] + np.arange(DIM)).ravel()
+    gain, pull = given @ Lxe.transpose(0, 2, 1), given @ b[:, DIM:, None]  # V' L_ex and V' b_e
+    H, y = _rows(L[:, :DIM, :DIM] - Lxe @ gain, b[:, :DIM] - (Lxe @ pull)[:, :, 0])
+    own = (DIM * touched[:, None] + BACKBONE).ravel()
     flat = joint.x.ravel()
     mean, P = kalman.update(flat, joint.P, H, y + H @ flat[own], own)
-    x = np.clip(mean.reshape(-1, DIM), LOWEST, HIGHEST)
+    x = np.minimum(np.maximum(mean.reshape(-1, DIM), LOWEST), HIGHEST)
     posterior = moved(joint, x, P)
-    posterior.u[touched] += (given @ (be - Lex @ (x - joint.x)[touched][:, :, None]))[:, :, 0]
+    posterior.u[touched] += (pull - gain @ (x - joint.x)[touched][:, :, None])[:, :, 0]
     A, Vs = joint.A.copy(), joint.V.copy()
-    A[touched] -= given @ Lex
+    A[touched] -= gain
     Vs[touched] = given
     return posterior._replace(A=A, V=Vs)
 
@@ -170,7 +180,7 @@ def _information(H: Floats, e: Floats, precision: Floats, first: Index) -> tuple
 
 def _solve(P: Floats, L: Floats, b: Floats) -> Floats:
     """(P^-1 + L)^-1 b for each slice without inverting P, (T, d)."""
-    step: Floats = P @ np.linalg.solve(np.eye(P.shape[1]) + L @ P, b[:, :, None])
+    step: Floats = P @ np.linalg.solve(EYE + L @ P, b[:, :, None])
     return step[:, :, 0]
 
 
@@ -186,7 +196,7 @@ def _rows(L: Floats, b: Floats) -> tuple[Floats, Floats]:
     values, vectors = np.linalg.eigh(L)
     keep = values > NEGLIGIBLE * values[:, -1:]
     root = np.sqrt(np.where(keep, values, 1.0))
-    y = np.einsum("tij,ti->tj", vectors, b) / root
+    y = (b[:, None] @ vectors)[:, 0] / root
     T = len(L)
     H = np.zeros((T, DIM, T, DIM))
     every = np.arange(T)

@@ -36,6 +36,7 @@ class Joint(NamedTuple):
 
 
 M = residual.DIM
+EVERY = np.arange(M)
 EMPTY = Joint(
     np.zeros((0, DIM)),
     np.zeros((0, 0)),
@@ -48,8 +49,13 @@ EMPTY = Joint(
 
 def marginals(P: Floats, chosen: Index) -> Floats:
     """The (5, 5) diagonal blocks of slices `chosen` (T,) of `P`, shape (T, 5, 5)."""
+    return _blocks(P)[chosen]
+
+
+def _blocks(P: Floats) -> Floats:
+    """All diagonal blocks of `P`, (S, 5, 5), as a view."""
     slices = len(P) // DIM
-    return P.reshape(slices, DIM, slices, DIM)[chosen, :, chosen, :]
+    return np.asarray(np.einsum("iaib->iab", P.reshape(slices, DIM, slices, DIM)))
 
 
 def moved(joint: Joint, x: Floats, P: Floats) -> Joint:
@@ -78,17 +84,15 @@ def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dyna
     tau = year_fraction(to_us, joint.expiry_us)
     F, b, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d, moves)
     x, P = kalman.predict(joint.x.ravel(), joint.P, F, b, Q)
-    every = np.arange(len(joint.x))
     keep = np.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))
-    before, after = marginals(joint.P, every), marginals(P, every)
-    own = marginals(F, every)
-    # cov(u', x') = keep A P F'; the regression on the new backbone, and what is left unexplained by it
-    cross = keep * joint.A @ before @ own.transpose(0, 2, 1)
-    A = np.linalg.solve(after, cross.transpose(0, 2, 1)).transpose(0, 2, 1)
-    total = joint.V + joint.A @ before @ joint.A.transpose(0, 2, 1)
-    fresh = (1 - keep**2) * np.eye(M) * np.asarray(joint.V.any(axis=(1, 2)))[:, None, None]
-    V = keep**2 * total + fresh - A @ cross.transpose(0, 2, 1)
-    return Joint(x.reshape(-1, DIM), P, keep * joint.u, A, 0.5 * (V + V.transpose(0, 2, 1)), joint.expiry_us)
+    # cov(u', x') = keep A P F', F being diagonal; the regression on the new backbone, and what is left unexplained
+    explained = joint.A @ _blocks(joint.P)
+    cross = keep * explained * F.diagonal().reshape(-1, 1, DIM)
+    A = np.linalg.solve(_blocks(P), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+    V = keep**2 * (joint.V + explained @ joint.A.transpose(0, 2, 1)) - A @ cross.transpose(0, 2, 1)
+    V = 0.5 * (V + V.transpose(0, 2, 1))
+    V[:, EVERY, EVERY] += (1 - keep**2) * (joint.V[:, :1, 0] > 0)
+    return Joint(x.reshape(-1, DIM), P, keep * joint.u, A, V, joint.expiry_us)
 
 
 def admit(

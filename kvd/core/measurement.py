@@ -96,4 +96,4 @@ def adapted(scale: Floats, buckets: NDArray[np.intp], innovation: Floats, S: Flo
     outside = np.abs(innovation) > BAND_90 * np.sqrt(S)
     step = np.bincount(buckets, m.scale_rate * (outside - m.outside_share), minlength=BUCKETS)
     voices = np.maximum(np.bincount(buckets, minlength=BUCKETS), MOST_VOICES)
-    return np.asarray(np.clip(scale * np.exp(step * MOST_VOICES / voices), NARROWEST, WIDEST))
+    return np.minimum(np.maximum(scale * np.exp(step * MOST_VOICES / voices), NARROWEST), WIDEST)
