@@ -39,11 +39,12 @@ class Board:
         fresh = [q.instrument for q in quotes if q.instrument.name not in self._rows]
         if fresh:
             self._add(list({instrument.name: instrument for instrument in fresh}.values()))
-        return np.fromiter((self._rows[q.instrument.name] for q in quotes), dtype=np.intp, count=len(quotes))
+        return np.array([self._rows[q.instrument.name] for q in quotes], dtype=np.intp)
 
     def expired(self, now_us: int) -> set[int]:
         """The expiries with rows whose instant has come."""
-        return set(self.expiry_us[self.expiry_us <= now_us].tolist())
+        gone = self.expiry_us <= now_us
+        return set(self.expiry_us[gone].tolist()) if gone.any() else set()
 
     def forget(self, expiry_us: int) -> None:
         """Drop every row of an expiry."""

@@ -58,13 +58,13 @@ class Book:
             if isinstance(event, Gap):
                 self._gap(event)
         timed: list[Quote | ForwardQuote] = [*heard, *futures]
-        self._now_us = max([self._now_us, *(event.exchange_us for event in timed)])
-        self._receive_us = max([self._receive_us, *(event.receive_us for event in timed)])
+        self._now_us = max([self._now_us, *[event.exchange_us for event in timed]])
+        self._receive_us = max([self._receive_us, *[event.receive_us for event in timed]])
         withdrawn = self._expire()
 
         quotes = [q for q in heard if q.instrument.expiry_us > self._now_us]
         refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
-        withheld = np.fromiter(map(self._is_withheld, quotes), dtype=np.bool_, count=len(quotes))
+        withheld = np.array([self._is_withheld(q) for q in quotes], dtype=np.bool_)
         said = self._forwards.hear(quotes, futures, withheld)
         outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused) if quotes else None
         clock = Clock(instant_us, self._now_us, self._receive_us)
@@ -108,7 +108,7 @@ class Book:
             moves = self._climate.moves(self._joint, self._forwards, self._predicted_us, self._now_us)
             self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d, moves)
         self._predicted_us, self._noise_factor = self._now_us, 1.0
-        for expiry_us in np.setdiff1d(admitted.expiry_us, self._joint.expiry_us).tolist():
+        for expiry_us in sorted(set(admitted.expiry_us.tolist()) - set(self._joint.expiry_us.tolist())):
             curved = self._settings.calibrator.residual
             self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, curved, self._clock)
             self._rungs[expiry_us] = Rung(self._now_us)

@@ -48,13 +48,12 @@ def admit(
     words = [(q.bid, q.ask, q.forward, q.mark_vol) for q in quotes]
     bid, ask, venues, mark_vol = np.array(words, dtype=np.float64).T
     forward = venues if forward is None else forward
-    exchange_us = np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=len(quotes))
+    exchange_us = np.array([q.exchange_us for q in quotes])
     expiry_us, strike, sign = board.expiry_us[row], board.strike[row], board.sign[row]
 
     tau = np.maximum(expiry_us - exchange_us, 1) / YEAR_US
     unit = np.where(board.inverse[row], forward, 1.0)
-    bid_vol = black.implied_vol(bid * unit, forward, strike, tau, sign)
-    ask_vol = black.implied_vol(ask * unit, forward, strike, tau, sign)
+    bid_vol, ask_vol = black.implied_vol(np.array((bid, ask)) * unit, forward, strike, tau, sign)
     k, mid, half = np.log(strike / forward), 0.5 * (bid_vol + ask_vol), 0.5 * (ask_vol - bid_vol)
 
     reasons = {
@@ -78,9 +77,11 @@ def admit(
 
     since_s = (exchange_us - board.exchange_us[row]) / 1e6
     current = ~(reasons["out_of_order"] | withheld)  # parity reads the board: a held-out price must not be on it
-    columns = [column[current] for column in (k, bid, ask, bid_vol, ask_vol, mark_vol)]
-    _post(board, row[current], columns, exchange_us[current])
-    board.counted[row[current]] = passed[current]
+    if current.all():
+        _post(board, row, (k, bid, ask, bid_vol, ask_vol, mark_vol), exchange_us, passed)
+    else:
+        columns = tuple(column[current] for column in (k, bid, ask, bid_vol, ask_vol, mark_vol))
+        _post(board, row[current], columns, exchange_us[current], passed[current])
 
     chosen = np.flatnonzero(passed)
     chosen = chosen[np.argsort(expiry_us[chosen], kind="stable")]
@@ -89,7 +90,9 @@ def admit(
     return Admitted(expiry_us[chosen], k[chosen], mid[chosen], R[chosen], repetition[chosen], refused)
 
 
-def _post(board: Board, row: Index, columns: list[Floats], exchange_us: NDArray[np.int64]) -> None:
+def _post(
+    board: Board, row: Index, columns: tuple[Floats, ...], exchange_us: NDArray[np.int64], counted: NDArray[np.bool_]
+) -> None:
     for name, column in zip(("k", "bid", "ask", "bid_vol", "ask_vol", "mark_vol"), columns, strict=True):
         getattr(board, name)[row] = column
-    board.exchange_us[row] = exchange_us
+    board.exchange_us[row], board.counted[row] = exchange_us, counted

@@ -70,7 +70,8 @@ class Forwards:
         """Take a batch in. Of the quotes marked in `withheld` (N,) only the venue's underlying price is taken, not the
         option's.
         """
-        self._now_us = max([self._now_us, *(q.exchange_us for q in quotes), *(f.exchange_us for f in futures)])
+        at_us = np.array([q.exchange_us for q in quotes], dtype=np.int64)
+        self._now_us = max([self._now_us, *at_us.tolist(), *[f.exchange_us for f in futures]])
         for expiry_us in [e for e in self._sources.places if e <= self._now_us]:
             self.forget(expiry_us)
         known, gated = len(self._price), self._sources.gated
@@ -78,7 +79,7 @@ class Forwards:
         if self._sources.level is None:
             return Heard(np.full(len(quotes), np.nan), 0, 0, {})
         self._price, self._price_variance = core.prices(self._sources.level)
-        place, base, apart = self._bases(quotes)
+        place, base, apart = self._bases(quotes, at_us)
         paired = np.flatnonzero(place >= 0 if withheld is None else (place >= 0) & ~withheld)
         new_rows, fresh = self._pairs.post([quotes[i] for i in paired.tolist()], base[paired])
         late = self._now_us - self._weighed_us >= WEIGHED_EVERY_US
@@ -123,21 +124,23 @@ class Forwards:
             self._pairs.shift(expiry_us, by)
         return told, shifts
 
-    def _bases(self, quotes: Sequence[Quote]) -> tuple[Index, Floats, NDArray[np.bool_]]:
+    def _bases(self, quotes: Sequence[Quote], at_us: NDArray[np.int64]) -> tuple[Index, Floats, NDArray[np.bool_]]:
         """Place (-1 for none) and ln of the venue's price at each quote's instant, and whether what was said with it
         stands apart from the newest and so was replaced by it, (N,) each.
         """
-        n, places, futures = len(quotes), self._sources.places, self._futures
-        place = np.fromiter((places.get(q.instrument.expiry_us, -1) for q in quotes), dtype=np.intp, count=n)
+        places, futures = self._sources.places, self._futures
+        place = np.array([places.get(q.instrument.expiry_us, -1) for q in quotes], dtype=np.intp)
+        if not places:
+            return place, np.full(len(quotes), np.nan), np.zeros(len(quotes), dtype=np.bool_)
         own = [
             q.forward if q.forward_source != INDEX_SOURCE or q.instrument.expiry_us not in futures else None
             for q in quotes
         ]
         told = np.log(np.array(own, dtype=np.float64))
-        age_s = (self._now_us - np.fromiter((q.exchange_us for q in quotes), dtype=np.int64, count=n)) / 1e6
-        newest = np.append(self._price, np.nan)[place]
-        noise = self._f.price_sd**2 * np.append(self._sources.tau(), 0.0)[place] + self._f.tick_sd**2
-        variance = np.append(self._price_variance, 0.0)[place] + self._f.spot_sd**2 * (age_s + MOMENT_S) / YEAR_S
+        age_s = (self._now_us - at_us) / 1e6
+        newest = np.where(place >= 0, self._price[place], np.nan)
+        noise = self._f.price_sd**2 * self._sources.tau()[place] + self._f.tick_sd**2
+        variance = self._price_variance[place] + self._f.spot_sd**2 * (age_s + MOMENT_S) / YEAR_S
         apart = np.abs(told - newest) > self._f.gate_sd * np.sqrt(variance + noise)
         return place, np.where(apart | np.isnan(told), newest, told), apart
 
@@ -163,7 +166,8 @@ class Forwards:
             mean = np.where(follows, carried, mean)
             variance = np.where(follows, carried_variance + f.index_sd**2, variance)
         expiry_us, y, R = readings(self._pairs, self._now_us, f)
-        place = np.fromiter((self._sources.places[e] for e in expiry_us.tolist()), dtype=np.intp, count=len(y))
+        order = np.argsort(self._sources.expiry_us)
+        place = order[np.searchsorted(self._sources.expiry_us[order], expiry_us)]
         said, said_variance = core.parity(place, len(follows), y, R, f)
         self._bias = core.bias(mean, variance, said, said_variance, f)
 

@@ -10,6 +10,7 @@ from kvd.core import executable as core
 from kvd.core import forward
 from kvd.core.daycount import year_fraction
 from kvd.core.forward import ForwardFilter
+from kvd.core.groups import begins
 from kvd.quotes import Quote
 
 Floats = NDArray[np.float64]
@@ -41,19 +42,26 @@ class Pairs:
         """Take the newest quotes in, `base` (N,) beside them; returns the rows they are in, and whether a row has
         bounds for the first time.
         """
-        fresh = {(i.expiry_us, i.strike): i.inverse for i in (q.instrument for q in quotes)}
-        self._add({key: inverse for key, inverse in fresh.items() if key not in self._rows})
-        touched = set()
-        for q, b in zip(quotes, base.tolist(), strict=True):
-            row = self._rows[q.instrument.expiry_us, q.instrument.strike]
-            leg = 0 if q.instrument.option_type == "call" else 1
-            if q.exchange_us >= self.at_us[row, leg]:
-                self.at_us[row, leg], self.base[row, leg] = q.exchange_us, b
-                self.bid[row, leg] = np.nan if q.bid is None else q.bid
-                self.ask[row, leg] = np.nan if q.ask is None else q.ask
-                touched.add(row)
-        rows = np.array(sorted(touched), dtype=np.intp)
-        return rows, self._bound(rows)
+        if not quotes:
+            return np.zeros(0, dtype=np.intp), False
+        instruments = [q.instrument for q in quotes]
+        keys = [(i.expiry_us, i.strike) for i in instruments]
+        fresh = {key: i.inverse for key, i in zip(keys, instruments, strict=True) if key not in self._rows}
+        self._add(fresh)
+        row = np.array([self._rows[key] for key in keys])
+        leg = np.array([i.option_type != "call" for i in instruments], dtype=np.intp)
+        at_us = np.array([q.exchange_us for q in quotes])
+        new = np.flatnonzero(at_us >= self.at_us[row, leg])
+        new = new[
+            np.argsort(at_us[new], kind="stable")
+        ]  # of several quotes of one leg the newest comes last, and stays
+        row, leg = row[new], leg[new]
+        bid, ask = np.array([(q.bid, q.ask) for q in quotes], dtype=np.float64)[new].T
+        self.at_us[row, leg], self.base[row, leg] = at_us[new], base[new]
+        self.bid[row, leg], self.ask[row, leg] = bid, ask
+        row.sort()
+        row = row[begins(row)]
+        return row, self._bound(row)
 
     def shift(self, expiry_us: int, by: float) -> None:
         """The venue's price of an expiry was rebased by `by` while its forward stayed where it was."""
@@ -73,6 +81,8 @@ class Pairs:
     def _bound(self, rows: Index) -> bool:
         call_us, put_us = self.at_us[rows].T
         rows = rows[np.abs(call_us - put_us) <= self._settings.pair_apart_s * 1e6]
+        if not len(rows):
+            return False
         sides = np.stack((self.bid[rows], self.ask[rows]))
         low, high = forward.parity_bounds(self.strike[rows], sides[:, :, 0], sides[:, :, 1], self.inverse[rows])
         known = np.isfinite(low) & np.isfinite(high)
@@ -81,7 +91,7 @@ class Pairs:
         middle = 0.5 * (base[:, 0] + base[:, 1])
         self.low[rows], self.high[rows], self.apart[rows] = low - middle, high - middle, base[:, 0] - base[:, 1]
         first = bool((self.paired_us[rows] < 0).any())
-        self.paired_us[rows] = self.at_us[rows].max(axis=1)
+        self.paired_us[rows] = np.maximum(*self.at_us[rows].T)
         return first
 
     def _add(self, fresh: dict[tuple[int, float], bool]) -> None:
@@ -122,7 +132,7 @@ def outside(pairs: Pairs, said: Mapping[int, float], now_us: int, f: ForwardFilt
     rows = np.flatnonzero(pairs.paired_us >= now_us - f.pair_apart_s * 1e6)
     expiry_us, low, high = pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows]
     order = np.lexsort((low, high - low, expiry_us))
-    tightest = order[np.diff(expiry_us[order], prepend=-1) != 0]
+    tightest = order[begins(expiry_us[order])]
     bounds = zip(expiry_us[tightest].tolist(), low[tightest].tolist(), high[tightest].tolist(), strict=True)
     return sum(e in said and not least <= said[e] <= most for e, least, most in bounds)
 
@@ -144,11 +154,9 @@ def executable(
     new[touched] = True
     rows = np.flatnonzero(pairs.paired_us >= fresh_us)
     boxes = core.boxes(pairs.expiry_us[rows], pairs.low[rows], pairs.high[rows], new[rows])
-    flies = 0
-    for leg in (0, 1):
-        rows = np.flatnonzero(pairs.at_us[:, leg] >= fresh_us)
-        sides = pairs.bid[rows, leg], pairs.ask[rows, leg], pairs.base[rows, leg]
-        flies += core.butterflies(pairs.expiry_us[rows], pairs.strike[rows], *sides, new[rows])
+    rows, leg = np.nonzero(pairs.at_us >= fresh_us)
+    sides = pairs.bid[rows, leg], pairs.ask[rows, leg], pairs.base[rows, leg]
+    flies = core.butterflies(2 * pairs.expiry_us[rows] + leg, pairs.strike[rows], *sides, new[rows])
     calendars = _calendars(pairs, new, now_us, f, bias)
     return {kind: n for kind, n in (("box", boxes), ("butterfly", flies), ("calendar", calendars)) if n}
 

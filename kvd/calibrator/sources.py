@@ -98,7 +98,7 @@ class Sources:
         place = np.array([INDEX if s.expiry_us is None else self.places[s.expiry_us] for s in said], dtype=np.intp)
         y, variance = np.array([(s.ln_price, s.variance) for s in said]).T
         age_s = np.array([max(self._now_us - s.at_us, 0) for s in said]) / 1e6
-        tau = np.append(self.tau(), 0.0)[place]  # INDEX is last
+        tau = np.where(place == INDEX, 0.0, self.tau()[place]) if self.places else np.zeros(len(said))
         R = variance + self._f.price_sd**2 * tau + self._f.spot_sd**2 * age_s / YEAR_S
         self.level, heard = core.observe(self.level, place, y, R, self._f)
         for s, gated in zip(said, heard.gated.tolist(), strict=True):

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvd.core.forward import YEAR_S, ForwardFilter
+from kvd.core.groups import begins
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,24 +42,25 @@ def boxes(expiry_us: Ints, low: Floats, high: Floats, new: Flags) -> int:
     """How many pairs marked in `new` (N,) exclude another pair of their expiry by their bounds on ln F, (N,) each."""
     if not new.any():
         return 0
-    whose, place = np.unique(expiry_us, return_inverse=True)
-    highest, lowest = np.full(len(whose), -np.inf), np.full(len(whose), np.inf)
-    np.maximum.at(highest, place, low)
-    np.minimum.at(lowest, place, high)
+    order = np.argsort(expiry_us, kind="stable")
+    low, high, new, first = low[order], high[order], new[order], begins(expiry_us[order])
+    place, at = first.cumsum() - 1, first.nonzero()[0]
+    highest, lowest = np.maximum.reduceat(low, at), np.minimum.reduceat(high, at)
     return int(np.count_nonzero(new & ((low > lowest[place] + ROUNDING) | (high < highest[place] - ROUNDING))))
 
 
-def butterflies(expiry_us: Ints, strike: Floats, bid: Floats, ask: Floats, base: Floats, new: Flags) -> int:
-    """How many neighbouring triples of one type, at least one of them marked in `new`, pay as butterflies; (N,) each,
-    NaN where there is no price. `base` is ln of the underlying's price at each quote: a triple counts if they agree.
+def butterflies(series: Ints, strike: Floats, bid: Floats, ask: Floats, base: Floats, new: Flags) -> int:
+    """How many neighbouring triples of one `series` (an expiry's calls, or its puts), at least one of them marked in
+    `new`, pay as butterflies; (N,) each, NaN where there is no price. `base` is ln of the underlying's price at each
+    quote: a triple counts if they agree.
     """
-    if not new.any():
+    if len(new) < 3 or not new.any():
         return 0
-    order = np.lexsort((strike, expiry_us))
-    expiry_us, new = expiry_us[order], new[order]
+    order = np.lexsort((strike, series))
+    series, new = series[order], new[order]
     strike, bid, ask, base = (column[order] for column in (strike, bid, ask, base))
     one, two, three = slice(None, -2), slice(1, -1), slice(2, None)
-    same = expiry_us[one] == expiry_us[three]
+    same = series[one] == series[three]
     a = (strike[three] - strike[two]) / np.where(same, strike[three] - strike[one], 1.0)
     pays = a * ask[one] + (1 - a) * ask[three] < bid[two] - ROUNDING
     apart = np.maximum(np.maximum(base[one], base[two]), base[three])

@@ -29,6 +29,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from kvd.core.daycount import YEAR_US
+from kvd.core.groups import begins
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -138,8 +139,7 @@ def predict(level: Level, tau: Floats, follows: NDArray[np.bool_], dt_s: float, 
     P = level.P.copy()
     dt = dt_s / YEAR_S
     P[0, 0] += f.spot_sd**2 * dt
-    own = np.arange(1, len(P))
-    P[own, own] += np.where(follows, 0.0, (f.carry_move_sd * tau) ** 2 + f.jitter_sd**2) * dt
+    P.flat[len(P) + 1 :: len(P) + 1] += ((f.carry_move_sd * tau) ** 2 + f.jitter_sd**2) * (dt * ~follows)
     return Level(level.x, P)
 
 
@@ -149,27 +149,30 @@ def observe(level: Level, place: Index, y: Floats, R: Floats, f: ForwardFilter) 
     A move that more than half of several observations share, in sign and beyond the gate, is spot's own: the variance
     of s grows by its square. What lies beyond the gate after that is kept out.
     """
-    H = np.zeros((len(y), len(level.x)))
-    H[:, 0] = 1.0
-    own = np.flatnonzero(place != INDEX)
-    H[own, place[own] + 1] = 1.0
-    P, innovation = level.P, y - H @ level.x
-    S = H @ P @ H.T
+    P, of = level.P, place + 1  # the row and column of each basis; that of s itself for the index
+    dated = place != INDEX
+    innovation = y - level.x[0] - dated * level.x[of]
+    PH = P[:, :1] + dated * P[:, of]
+    S = PH[:1] + dated[:, None] * PH[of]
     sd = np.sqrt(S.diagonal() + R)
     far = np.abs(innovation) > f.gate_sd * sd
     if far.any() and _shared(innovation[far], len(y)):
         middle = float(np.median(innovation))
-        P = P.copy()
+        P, PH = P.copy(), PH.copy()
         P[0, 0] += middle**2
+        PH[0] += middle**2
         S = S + middle**2
         far = np.abs(innovation - middle) > f.gate_sd * sd
-    heard, used = Heard(innovation, sd, far), np.flatnonzero(~far)
-    if not len(used):
-        return level, heard
-    PH = P @ H[used].T
-    K = np.linalg.solve(S[np.ix_(used, used)] + np.diag(R[used]), PH.T).T
+    heard = Heard(innovation, sd, far)
+    S = S + np.diag(R)
+    if far.any():
+        used = np.flatnonzero(~far)
+        if not len(used):
+            return level, heard
+        PH, S, innovation = PH[:, used], S[used][:, used], innovation[used]
+    K = np.linalg.solve(S, PH.T).T
     P = P - K @ PH.T
-    return Level(level.x + K @ innovation[used], 0.5 * (P + P.T)), heard
+    return Level(level.x + K @ innovation, 0.5 * (P + P.T)), heard
 
 
 def _shared(far: Floats, n: int) -> bool:
@@ -209,11 +212,11 @@ def parity_bounds(strike: Floats, call: Floats, put: Floats, inverse: NDArray[np
     NaN where a pair lacks one of four prices; -inf and inf where they bound nothing. Low exceeds high only if the pair
     itself is crossed.
     """
-    low, high = call[0] - put[1], call[1] - put[0]
+    value = call - put[::-1]  # C - P at least and at most
     with np.errstate(invalid="ignore", divide="ignore"):
-        ln_low = np.where(inverse, -np.log(1 - np.minimum(low, 1.0)), np.log(np.maximum(1 + low / strike, 0.0)))
-        ln_high = np.where(inverse, -np.log(1 - np.minimum(high, 1.0)), np.log(np.maximum(1 + high / strike, 0.0)))
-    return np.log(strike) + ln_low, np.log(strike) + ln_high
+        ratio = np.where(inverse, 1 - np.minimum(value, 1.0), np.maximum(1 + value / strike, 0.0))
+        low, high = np.log(strike) + np.where(inverse, -1.0, 1.0) * np.log(ratio)
+    return low, high
 
 
 def parity(place: Index, n: int, y: Floats, R: Floats, f: ForwardFilter) -> tuple[Floats, Floats]:
@@ -238,9 +241,9 @@ def _medians(place: Index, n: int, y: Floats, weight: Floats) -> Floats:
     total = np.bincount(place, weight, n)
     below = np.cumsum(weight) - (np.cumsum(total) - total)[place]
     half = np.flatnonzero(below >= 0.5 * total[place])
-    whose, first = np.unique(place[half], return_index=True)
+    first = half[begins(place[half])]
     medians = np.zeros(n)
-    medians[whose] = y[half[first]]
+    medians[place[first]] = y[first]
     return medians
 
 
