@@ -24,6 +24,7 @@ PREDICTED = {f"{prefix}predictive_{name}" for prefix in ("", "heldout_") for nam
 FILTER = {
     "coverage", "coverage_by_tenor", "nis_mean", "nis_dof", "nis_by_tenor", "smiles_published", "held_ratio", "states",
     "violations", "false_certificates", "diverged", "slice_updates", "update_us_per_slice",
+    "step_us_per_slice", "same_refit_us_per_slice",
 }  # fmt: skip
 GOLDEN = {
     "kvd": SAMPLED | PREDICTED | FILTER | {"by_tenor"},
@@ -76,6 +77,7 @@ def test_the_figures_are_sound(reported):
     assert own["states"]["live"] > 500 and sum(own["states"].values()) == own["smiles_published"]
     assert own["refit"]["slice_updates"] == 3 * 6 and own["slice_updates"] > 500
     assert 0 < own["update_us_per_slice"] < own["refit"]["update_us_per_slice"] * 10
+    assert own["update_us_per_slice"] < own["step_us_per_slice"] and own["same_refit_us_per_slice"] > 0
 
 
 def test_a_report_agrees_with_a_replay(reported):

@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kvd.app.cost import Cost
 from kvd.app.tape import batches, by_underlying
 from kvd.calibrator import Calibrator
 from kvd.checker import Checker, Violation
@@ -78,8 +79,8 @@ class Trial:
         if self._published.smiles:
             self._keep(self.chronicle.ended_us)
 
-    def measures(self, update_us: float | None) -> dict[str, dict[str, Any]]:
-        """The measures by contender; `update_us` is what a slice update cost, in microseconds of processor time."""
+    def measures(self, costs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+        """The measures by contender; `costs` is what a slice update cost, in microseconds of processor time."""
         found = {name: self._contest.measures(name) for name in self._contest.scores}
         by_kind = {kind: self._found[kind] for kind in PROVEN}
         found[self._own] |= self._ledger.measures()
@@ -89,8 +90,7 @@ class Trial:
             "diverged": self._contest.scores[self._own].diverged,
             "slice_updates": self.touched,
         }
-        if update_us is not None:
-            found[self._own]["update_us_per_slice"] = update_us
+        found[self._own] |= costs
         if "refit" in found and self._refit.fitted:
             found["refit"]["slice_updates"] = self._refit.fitted
             found["refit"]["update_us_per_slice"] = 1e6 * self._refit.spent_s / self._refit.fitted
@@ -109,7 +109,7 @@ def try_tape(
     """
     calibrator, tape = Calibrator(settings), replay_tape(path, deribit.Session(settings.deribit))
     trials: dict[str, Trial] = {}
-    spent_s = 0.0
+    spent_s, cost = 0.0, Cost()
     for batch in batches(tape, settings.calibrator.batch_ms * 1000, progress):
         for underlying, quotes in by_underlying(batch).items():
             if underlying not in trials:
@@ -118,16 +118,18 @@ def try_tape(
         began_s = time.process_time()
         updates = calibrator.step(batch)
         spent_s += time.process_time() - began_s
+        for work in calibrator.works():
+            cost.see(work)
         for update in updates:
             if update.underlying in trials:
                 trials[update.underlying].see(update)
     for trial in trials.values():
         trial.close()
     touched = sum(trial.touched for trial in trials.values())
-    update_us = 1e6 * spent_s / touched if touched else None
+    costs = {"step_us_per_slice": 1e6 * spent_s / touched, **cost.of(settings.measurement)} if touched else {}
     return Verdict(
         tape.statistics(),
-        {underlying: trial.measures(update_us) for underlying, trial in trials.items()},
+        {underlying: trial.measures(costs) for underlying, trial in trials.items()},
         {underlying: trial.chronicle for underlying, trial in trials.items()},
         {underlying: trial.violations for underlying, trial in trials.items()},
     )

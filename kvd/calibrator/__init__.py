@@ -1,6 +1,6 @@
 """Quotes in, surface updates out. Synchronous and clockless: time is what the quotes say, so a tape replays exactly."""
 
-from kvd.calibrator.book import Book
+from kvd.calibrator.book import Book, Work
 from kvd.config import Settings
 from kvd.latest import Batch
 from kvd.quotes import Event, Gap, Quote
@@ -17,6 +17,10 @@ class Calibrator:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._books: dict[tuple[str, str], Book] = {}
+
+    def works(self) -> list[Work]:
+        """What the newest update of each underlying was made from."""
+        return [book.work for book in self._books.values() if book.work is not None]
 
     def step(self, batch: Batch) -> list[SurfaceUpdate]:
         """Apply one batch; returns an update for every underlying that it concerned."""

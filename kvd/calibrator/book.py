@@ -3,7 +3,7 @@ them.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,9 @@ from kvd.calibrator.ladder import Rung
 from kvd.calibrator.showcase import Clock, Showcase
 from kvd.calibrator.watch import Marks, remember
 from kvd.config import Settings
-from kvd.core import estimate, joint, kalman, measurement
+from kvd.core import dynamics, estimate, joint, kalman, measurement
 from kvd.core.daycount import VarianceTime, year_fraction
+from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.estimate import Outcome, Vols
 from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
@@ -26,6 +27,22 @@ from kvd.surface import BatchFacts, SurfaceUpdate
 Floats = NDArray[np.float64]
 
 BANDS = (0.6744897501960817, measurement.BAND_90, 1.959963984540054)  # 50, 90 and 95 % of a normal law
+
+
+class Work(NamedTuple):
+    """What the newest update was made from, so that it can be done again: the joint before time passed, between which
+    instants it did and how, the joint after that, and the vols of the touched slices.
+    """
+
+    before: joint.Joint
+    from_us: int
+    to_us: int
+    noise_factor: float
+    dynamics: Dynamics
+    moves: Moves
+    prior: joint.Joint
+    tau: Floats
+    vols: Vols
 
 
 class Book:
@@ -42,6 +59,7 @@ class Book:
         self._marks = Marks(settings.watch)
         self._rungs: dict[int, Rung] = {}
         self._joint = joint.EMPTY
+        self.work: Work | None = None
         self._withheld: dict[str, bool] = {}
         self._now_us = 0
         self._receive_us = 0
@@ -103,7 +121,8 @@ class Book:
         """Predict to now, let new expiries in, and condition on what was admitted."""
         if not len(admitted.k):
             return None
-        d = self._settings.dynamics
+        d, old, since_us, factor = self._settings.dynamics, self._joint, self._predicted_us, self._noise_factor
+        moves = dynamics.STILL
         if self._predicted_us:
             moves = self._climate.moves(self._joint, self._forwards, self._predicted_us, self._now_us)
             self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d, moves)
@@ -122,6 +141,7 @@ class Book:
         except kalman.NotPositiveDefiniteError:
             refused["not_positive_definite"] = len(vols.k)
             return None
+        self.work = Work(old, since_us or self._now_us, self._now_us, factor, d, moves, before, tau, vols)
         self._climate.told(before, self._joint, outcome.touched)
         self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, m)
         touched = [self._rungs[e] for e in self._joint.expiry_us[outcome.touched].tolist()]

@@ -11,11 +11,11 @@ from kvd.quality.contenders import Contender, LastValue, Mark, Published
 from kvd.quality.contest import Contest
 from kvd.quality.counted import Counted, Counts, columns, count, tenor_bucket
 from kvd.quality.ledger import Ledger
-from kvd.quality.refit import Refit
+from kvd.quality.refit import Refit, fit
 from kvd.quality.replayed import Quality
 from kvd.quality.tally import BUCKETS, Tally
 
 __all__ = [
     "BUCKETS", "Contender", "Contest", "Counted", "Counts", "LastValue", "Ledger", "Mark", "Published", "Quality",
-    "Refit", "Tally", "columns", "count", "tenor_bucket",
+    "Refit", "Tally", "columns", "count", "fit", "tenor_bucket",
 ]  # fmt: skip
