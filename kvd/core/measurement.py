@@ -54,7 +54,7 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     inflated_below: float = 0.5
     scale_rate: float = 0.02
     outside_share: float = 0.09
-    passes: int = 3
+    passes: int = 6
     near_money_sd: float = 0.1
 
 

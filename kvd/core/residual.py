@@ -23,10 +23,8 @@ from scipy.interpolate import CubicSpline
 
 Floats = NDArray[np.float64]
 
-KNOTS = np.array(
-    [-8.0, -5.6, -4.0, -3.0, -2.3, -1.9, -1.5, -1.2, -0.9, -0.6, -0.3, 0.0]
-    + [0.3, 0.6, 0.9, 1.2, 1.5, 1.9, 2.3, 3.0, 4.0, 5.6, 8.0]
-)
+_RIGHT = (0.3, 0.6, 0.9, 1.2, 1.5, 1.9, 2.3, 3.0, 4.0, 5.6, 8.0)
+KNOTS = np.array([*(-z for z in reversed(_RIGHT)), 0.0, *_RIGHT])
 SCALE, LENGTH = 0.007, 1.0
 ROUGH, ROUGH_LENGTH, REACH = 0.007, 0.6, 3.0
 
