@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dgeqrf, dposv, dpotrf, dtrtrs
 
 from kvd.core import groups, kalman, smile
 from kvd.core.joint import Joint, M, moved
@@ -138,13 +139,13 @@ class _Batch:
         S = self._H @ self._PH + self._BVB + np.diag(R)
         along = self._H[:, LEVEL] / R
         level = along @ self._y / np.sqrt(along @ S @ along)
-        return S.diagonal(), float(self._y @ np.linalg.solve(S, self._y)), float(level)
+        return S.diagonal(), float(self._y @ _solve(S, self._y)), float(level)
 
     def settle(self, R: Floats, vol: Floats, k: Floats, tau: float, passes: int) -> None:
         """Linearise where Gauss-Newton comes to rest, `passes` steps away at most."""
         joint, i, at = self._joint, self.place, NOWHERE
         for _ in range(passes):
-            s = np.linalg.solve(self._H @ self._PH + self._BVB + np.diag(R), self._y)
+            s = _solve(self._H @ self._PH + self._BVB + np.diag(R), self._y)
             step = np.concatenate((self._PH @ s, self._VB @ s)) - at
             if (np.abs(step) < SETTLED_STEP).all():
                 break
@@ -158,15 +159,29 @@ class _Batch:
 
     def told(self, R: Floats) -> _Told:
         """Backbone and residual apart, with noise variances `R` (n,)."""
-        C = self._BVB + np.diag(R)
-        both = np.concatenate((self._H, self._y[:, None]), axis=1)
-        rows = np.linalg.solve(np.linalg.cholesky(C), both)
+        G = _root(self._BVB + np.diag(R))
+        white, _ = dtrtrs(G, np.concatenate((self._H, self._y[:, None], self._VB.T), axis=1), lower=1)
+        rows, rest = white[:, : DIM + 1], white[:, DIM + 1 :]  # G^-1 (H, y*) and G^-1 B V
+        of_residual = rest.T @ rows
         if len(rows) > DIM:
-            rows = np.asarray(np.linalg.qr(rows, mode="r"))[:DIM]
-        K = np.linalg.solve(C, self._VB.T).T
-        of_residual = K @ both
-        V = self._V - K @ self._VB.T
-        return _Told(rows[:, :DIM], rows[:, DIM], of_residual[:, :DIM], of_residual[:, DIM], 0.5 * (V + V.T))
+            rows = np.triu(dgeqrf(rows)[0][:DIM])
+        return _Told(rows[:, :DIM], rows[:, DIM], of_residual[:, :DIM], of_residual[:, DIM], self._V - rest.T @ rest)
+
+
+def _root(C: Floats) -> Floats:
+    """The lower triangle G with G G' = C."""
+    G, info = dpotrf(C, lower=1)
+    if info:
+        raise kalman.NotPositiveDefiniteError("the variance of a batch's innovations is not positive definite")
+    return np.asarray(G)
+
+
+def _solve(S: Floats, y: Floats) -> Floats:
+    """S^-1 y for a covariance S."""
+    _, x, info = dposv(S, y)
+    if info:
+        raise kalman.NotPositiveDefiniteError("the variance of a batch's innovations is not positive definite")
+    return np.asarray(x)
 
 
 def _condition(joint: Joint, touched: Index, told: Sequence[_Told]) -> Joint:

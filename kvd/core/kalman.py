@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from filterpy import kalman as engine
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv, dpotrf
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -45,9 +46,9 @@ def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floa
     mean, after = _checked(*engine.update(x[own, None], before, z[:, None], np.eye(len(z)), H))
     if len(own) == len(x):
         return mean, after
-    G = np.linalg.solve(before, rows).T
-    P = P + G @ (after - before) @ G.T
-    return x + G @ (mean - x[own]), 0.5 * (P + P.T)
+    regression = dposv(before, rows)[1]  # G'
+    P = P + regression.T @ ((after - before) @ regression)
+    return x + (mean - x[own]) @ regression, 0.5 * (P + P.T)
 
 
 class Modes(NamedTuple):
@@ -92,8 +93,6 @@ def _checked(x: Floats, P: Floats) -> tuple[Floats, Floats]:
     x, P = x[:, 0], 0.5 * (P + P.T)
     if not (np.isfinite(x).all() and np.isfinite(P).all()):  # LAPACK may factorise a NaN without a word
         raise NotPositiveDefiniteError("the state or its covariance is not finite")
-    try:
-        np.linalg.cholesky(P)
-    except np.linalg.LinAlgError:
-        raise NotPositiveDefiniteError("the covariance is not positive definite") from None
+    if dpotrf(P)[1]:
+        raise NotPositiveDefiniteError("the covariance is not positive definite")
     return x, P
