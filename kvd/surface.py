@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvd.core import residual, whiteness
+from kvd.core.smile import LEAST_F
+from kvd.core.svi import MIN_OMEGA
 
 Floats = NDArray[np.float64]
 RESIDUAL_KNOTS: tuple[float, ...] = tuple(residual.KNOTS.tolist())
@@ -63,11 +65,12 @@ class Parameters(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """The no-arbitrage margins of a smile, evaluated at ``points`` log-moneynesses from ``k_low`` to ``k_high``.
+    """The no-arbitrage margins of a smile from log-moneyness ``k_low`` to ``k_high``.
 
-    ``butterfly`` is the least value of Durrleman's g; ``calendar`` the least ``(w_later - w_earlier) / w0`` against
-    the neighbouring expiries at equal k, or None for a lone expiry. Neither is negative. ``method`` says how that came
-    about: ``measured`` if the posterior was free of arbitrage by itself, ``projected`` if it had to be moved.
+    Durrleman's g is nowhere below ``butterfly``, and ``(w_later - w_earlier) / w0`` against the neighbouring expiries
+    at equal k nowhere below ``calendar`` (None for a lone expiry): both bounds hold between the ``points`` at which g
+    was evaluated, too (`kvd.core.certify`), and neither is negative. ``method`` says how that came about:
+    ``measured`` if the posterior was free of arbitrage by itself, ``projected`` if it had to be moved.
     """
 
     k_low: float
@@ -121,13 +124,17 @@ class Smile(NamedTuple):
     publish_us: int
 
     def total_variance(self, k: Floats | float) -> Floats:
-        """Total variance at log-moneyness `k` (any shape), the residual curve included."""
+        """Total variance at log-moneyness `k` (any shape), the residual curve included.
+
+        It is never below `LEAST_F`**2 times that at the money: far beyond the certificate's range a slice may dip.
+        """
         a, b, rho, m, sigma = self.raw
         w0 = self.parameters.atm_vol**2 * self.tau
         at = np.asarray(k, dtype=np.float64)
         backbone = a + b * (rho * (at - m) + np.sqrt((at - m) ** 2 + sigma * sigma))
         curve = residual.from_knots(np.array(self.residual), at / np.sqrt(w0))
-        return np.asarray(w0 * (np.sqrt(backbone / w0) + curve) ** 2)
+        relative = np.sqrt(np.maximum(backbone / w0, MIN_OMEGA)) + curve
+        return np.asarray(w0 * np.maximum(relative, LEAST_F) ** 2)
 
     def vol(self, strike: Floats | float) -> Floats:
         """Implied vol at `strike` (any shape, quote currency), a decimal."""

@@ -5,7 +5,7 @@ from math import hypot, sqrt
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from smiles import DAY, NOON, smile, update
 
@@ -208,11 +208,10 @@ def test_a_range_that_leaves_out_quotes_or_five_standard_deviations_is_false():
     assert found(published(reach=5.001 * root, quoted_low=-5.1 * root)) == {(YEAR, "false_range")}
 
 
-def test_a_minimum_better_than_the_grid_could_have_met_is_false():
+def test_a_minimum_better_than_the_true_one_is_false():
     true = 0.0081184
-    for points, claim, wrong in ((401, true, set()), (401, 0.0083, set()), (401, 0.012, {(YEAR, "false_butterfly")}),
-                                 (4001, 0.0083, {(YEAR, "false_butterfly")})):  # fmt: skip
-        assert found(published(OPTIMAL, butterfly=claim, points=points)) == wrong
+    for claim, wrong in ((0.5 * true, set()), (true, set()), (0.00813, {(YEAR, "false_butterfly")})):
+        assert found(published(OPTIMAL, butterfly=claim)) == wrong
     assert found(published(OPTIMAL, butterfly=float("nan"))) == {(YEAR, "false_butterfly")}
 
 
@@ -225,6 +224,7 @@ def test_a_calendar_gap_is_claimed_against_the_nearest_neighbour():
 
 
 @given(st.integers(0, 2**32 - 1))
+@settings(deadline=None)
 def test_it_finds_no_more_and_no_less_than_a_much_finer_grid(seed):
     rng = np.random.default_rng(seed)
     raw = RawSvi(0.02, rng.uniform(0.05, 0.3), rng.uniform(-0.8, 0.8), rng.uniform(-0.3, 0.3), rng.uniform(0.02, 0.4))

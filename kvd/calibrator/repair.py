@@ -1,19 +1,24 @@
 """Which slices may be published: the posterior, moved where need be so that nothing shown can be arbitraged."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.core.arbitrage import Surface
-from kvd.core.project import FINE_POINTS, Projected, project
+from kvd.core.joint import M
+from kvd.core.project import Projected, project
+from kvd.core.svi import DIM
 
 Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
+Roots = Callable[[Index], Floats]
 
 
 class Slices(NamedTuple):
-    """Slices side by side with the range of k, (T,) each, on which they are certified."""
+    """Slices side by side, in ascending expiry, with the range of k, (T,) each, on which they are certified."""
 
     surface: Surface
     low: Floats
@@ -22,60 +27,85 @@ class Slices(NamedTuple):
 
 
 class Repaired(NamedTuple):
-    """The judged slices, (T,): as they may be published, whether they had to move, whether they must be held
-    instead, and their margins.
+    """The candidates, (T,): as they may be published, which of them are to be published (``free``), which had to be
+    moved for that, which of the judged must be held instead, their margins and at how many points g was looked at.
     """
 
     surface: Surface
+    free: Flags
     moved: Flags
     held: Flags
     butterfly: Floats
     calendar: Floats
-    points: int
+    points: Index
 
 
-def repair(judged: Slices, root: Floats, shown: Slices) -> Repaired:
-    """Project the `judged` slices (T,) of covariance roots `root` (T, D, D) against each other and against those
-    `shown`.
+def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Repaired:
+    """Project the `judged` (T,) of the `candidates` (T,) against each other and against those `shown`.
 
-    `shown` holds what subscribers have of every expiry, the judged ones included where they were shown before. A
-    slice that cannot be repaired is held: its neighbours must then live with what was shown of it, so they are
-    projected again.
+    `shown` holds what subscribers have of every expiry, the judged ones included where they were shown before, and
+    ``roots(chosen)`` the roots (n, D, D) of the candidates' covariances. What is shown of others is left as it is as
+    long as the judged can give way to it. If one cannot, its neighbours among the candidates are judged, too, and
+    may meet it half way. A slice that fails then is held, those of a pair one by one and the nearer expiry first:
+    its neighbours must live with what was shown of it.
     """
-    T = len(judged.low)
-    before = np.searchsorted(shown.expiry_us, judged.expiry_us)
-    was_shown = np.isin(judged.expiry_us, shown.expiry_us)
-    held = np.zeros(T, dtype=np.bool_)
+    free, out = judged.copy(), np.zeros_like(judged)
+    was_shown = np.isin(candidates.expiry_us, shown.expiry_us)
+    wider = False
     while True:
-        free = np.flatnonzero(~held)
-        beside = np.ones(len(shown.expiry_us), dtype=np.bool_)
-        beside[before[was_shown & ~held]] = False
-        projected, own = _project(judged, root, free, shown, np.flatnonzero(beside))
-        failed = projected.failed[own]
+        projected, own = _project(candidates, np.flatnonzero(free), shown, roots)
+        failed = np.zeros_like(free)
+        failed[np.flatnonzero(free)] = projected.failed[own]
         if not failed.any():
             break
-        held[free[failed]] = True
-    x, u = judged.surface.x.copy(), judged.surface.u.copy()
-    x[free], u[free] = projected.surface.x[own], projected.surface.u[own]
+        beside = np.zeros_like(free)
+        beside[:-1] |= failed[1:]
+        beside[1:] |= failed[:-1]
+        beside &= was_shown & ~free & ~out
+        if beside.any() and not wider:
+            free, wider = free | beside, True
+        else:
+            first = int(np.argmax(failed))
+            out[first] = True
+            free[max(first - 1, 0) : first + 2] &= judged[max(first - 1, 0) : first + 2]  # in vain
+            free[first] = False
+    return _repaired(candidates, free, judged & out, projected, own)
+
+
+def _repaired(candidates: Slices, free: Flags, held: Flags, projected: Projected, own: Index) -> Repaired:
+    T = len(free)
+    x, u, tau = candidates.surface
+    x, u = x.copy(), u.copy()
     moved, g, gap = np.zeros(T, dtype=np.bool_), np.full(T, np.nan), np.full(T, np.nan)
-    moved[free], g[free], gap[free] = projected.repaired[own], projected.butterfly[own], projected.calendar[own]
-    return Repaired(Surface(x, u, judged.surface.tau), moved, held, g, gap, FINE_POINTS)
+    points = np.zeros(T, dtype=np.intp)
+    x[free], u[free] = projected.surface.x[own], projected.surface.u[own]
+    moved[free], points[free] = projected.repaired[own], projected.points[own]
+    g[free], gap[free] = projected.butterfly[own], projected.calendar[own]
+    return Repaired(Surface(x, u, tau), free, moved, held, g, gap, points)
 
 
-def _project(
-    judged: Slices, root: Floats, free: NDArray[np.intp], shown: Slices, beside: NDArray[np.intp]
-) -> tuple[Projected, NDArray[np.intp]]:
-    """Project the `free` among the judged beside some of the shown; returns where each free one ended up."""
-    expiry_us = np.concatenate((judged.expiry_us[free], shown.expiry_us[beside]))
-    order = np.argsort(expiry_us, kind="stable")
+def _project(candidates: Slices, free: Index, shown: Slices, roots: Roots) -> tuple[Projected, Index]:
+    """Project the `free` candidates beside their neighbours among the others that are shown; returns where each free
+    one ended up.
+    """
+    expiry_us = candidates.expiry_us[free]
+    others = np.flatnonzero(~(shown.expiry_us[:, None] == expiry_us).any(axis=1))
+    place = np.searchsorted(shown.expiry_us[others], expiry_us)
+    near = np.zeros(len(others) + 2, dtype=np.bool_)
+    near[place] = near[place + 1] = True
+    beside = others[near[1:-1]]
+    order = np.argsort(np.concatenate((expiry_us, shown.expiry_us[beside])), kind="stable")
     parts = [
         np.concatenate((mine[free], theirs[beside]))[order]
         for mine, theirs in zip(
-            (*judged.surface, judged.low, judged.high), (*shown.surface, shown.low, shown.high), strict=True
+            (*candidates.surface, candidates.low, candidates.high), (*shown.surface, shown.low, shown.high), strict=True
         )
     ]
-    fixed = (order >= len(free)).astype(np.bool_)
-    roots = np.zeros((len(order), *root.shape[1:]))
     own = np.argsort(order, kind="stable")[: len(free)]
-    roots[own] = root[free]
-    return project(Surface(*parts[:3]), roots, parts[3], parts[4], fixed), own
+
+    def root() -> Floats:
+        every = np.zeros((len(order), DIM + M, DIM + M))
+        every[own] = roots(free)
+        return every
+
+    return project(Surface(*parts[:3]), root, parts[3], parts[4], np.asarray(order >= len(free))), own

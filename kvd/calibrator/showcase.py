@@ -1,7 +1,7 @@
 """What subscribers have been shown of one underlying, and what of it a batch changed."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 MOVED_SDS = 0.1  # an expiry that was not quoted is shown again once a coordinate has moved by this part of its sd
-JITTER = 1e-12
 
 
 class Clock(NamedTuple):
@@ -36,12 +35,11 @@ class Clock(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A published smile and the slice it was made from; `judged` is the state that was last looked at, held or not."""
+    """A published smile and the slice it was made from."""
 
     smile: Smile
     x: Floats
     u: Floats
-    judged: Floats
 
 
 class Showcase:
@@ -51,6 +49,7 @@ class Showcase:
         self._of = venue, underlying
         self._settings = settings
         self._shown: dict[int, Shown] = {}
+        self._judged: dict[int, Floats] = {}  # the state that was last looked at, held or not
 
     @property
     def shown(self) -> Mapping[int, Shown]:
@@ -60,6 +59,7 @@ class Showcase:
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""
         self._shown.pop(expiry_us, None)
+        self._judged.pop(expiry_us, None)
 
     def show(
         self, clock: Clock, joint: Joint, rungs: Mapping[int, Rung], evidence: tuple[Board, Forwards, Outcome | None]
@@ -73,58 +73,88 @@ class Showcase:
         board, forwards, outcome = evidence
         expiries = joint.expiry_us.tolist()
         wanted = self._wanted(clock.now_us, joint, rungs)
-        changed = self._changed(joint, rungs, wanted, outcome)
-        judged = np.array([i for i, e in enumerate(expiries) if changed[i] and e in forwards], dtype=np.intp)
-        if not len(judged):
+        candidates = np.array([i for i, e in enumerate(expiries) if e in forwards], dtype=np.intp)
+        changed = self._changed(joint, rungs, wanted, outcome)[candidates]
+        if not changed.any():
             return (), joint
-        recent = smiles.recent(board, joint, clock.now_us, judged)
-        slices = _slices(joint, judged, clock.now_us, recent)
-        covariance = covariances(joint, judged)
-        root = np.asarray(np.linalg.cholesky(covariance + JITTER * np.eye(DIM + M)))
-        repaired = repair(slices, root, self._slices(joint))
-        joint.x[judged[repaired.moved]] = repaired.surface.x[repaired.moved]
-        joint.u[judged[repaired.moved]] = repaired.surface.u[repaired.moved]
-
-        inside, (low, high, quotes) = recent.inside(repaired.surface), recent.bounds(len(judged))
-        fit = {} if outcome is None else _fit(outcome)
+        slices = _slices(joint, candidates, clock.now_us, smiles.recent(board, joint, clock.now_us, candidates))
+        sound = np.isfinite(joint.x[candidates].sum(axis=1) + joint.u[candidates].sum(axis=1))
+        prior = joint
+        repaired = repair(slices, changed & sound, self._slices(joint), lambda rows: _roots(prior, candidates[rows]))
+        held = repaired.held | (changed & ~sound)
+        joint = _moved(joint, candidates, repaired)
+        drafts = self._drafts(clock, joint, rungs, candidates, slices, repaired, evidence)
         published = []
-        widened_by = np.array([r.record.widened_by if (r := rungs[expiries[i]]).record else 1.0 for i in judged])
-        wider = covariance * (widened_by * widened_by)[:, None, None]
-        for row, shape in enumerate(smiles.shapes(repaired.surface, wider)):
-            i = int(judged[row])
+        for row in np.flatnonzero(repaired.free | held).tolist():
+            i = int(candidates[row])
             e, rung = expiries[i], rungs[expiries[i]]
-            held = bool(repaired.held[row]) or not np.isfinite(shape.sd).all()
-            rung.enter(clock.now_us, *(("held", "not_repairable") if held else wanted[i]))
-            if held and e not in self._shown:
-                continue
-            standing: dict[str, Any] = {"state": rung.state, "reason": rung.reason, "since_us": rung.since_us}
-            if held:
-                smile = self._shown[e].smile._replace(publish_us=clock.publish_us, **standing)
-                self._shown[e] = self._shown[e]._replace(smile=smile, judged=joint.x[i])
-            else:
-                quoted = (float(low[row]), float(high[row])) if quotes[row] else (None, None)
-                smile = Smile(
-                    venue=self._of[0],
-                    underlying=self._of[1],
-                    expiry_us=e,
-                    forward=forwards[e],
-                    **shape._asdict(),
-                    quoted_low=quoted[0],
-                    quoted_high=quoted[1],
-                    certificate=_certificate(slices, repaired, row),
-                    nis=fit.get(i, (None, 0))[0],
-                    nis_dof=fit.get(i, (None, 0))[1],
-                    inside=float(inside[row]) if quotes[row] else None,
-                    quotes=int(quotes[row]),
-                    record=rung.record,
-                    exchange_us=clock.now_us if rung.applied_us is None else rung.applied_us,
-                    receive_us=clock.receive_us,
-                    publish_us=clock.publish_us,
-                    **standing,
-                )
-                self._shown[e] = Shown(smile, repaired.surface.x[row], repaired.surface.u[row], joint.x[i])
-            published.append(smile)
+            rung.enter(clock.now_us, *(("held", "not_repairable") if held[row] else wanted[i]))
+            self._judged[e] = joint.x[i]
+            if not held[row]:
+                self._shown[e] = Shown(drafts[row], joint.x[i], joint.u[i])
+            if e in self._shown:
+                published.append(self._standing(e, rung, clock))
         return tuple(published), joint
+
+    def _standing(self, e: int, rung: Rung, clock: Clock) -> Smile:
+        """The smile that is shown of expiry `e`, as it stands now."""
+        smile = self._shown[e].smile._replace(
+            state=rung.state, reason=rung.reason, since_us=rung.since_us, publish_us=clock.publish_us
+        )
+        if rung.state != "held" and rung.applied_us is not None:
+            smile = smile._replace(exchange_us=rung.applied_us)
+        self._shown[e] = self._shown[e]._replace(smile=smile)
+        return smile
+
+    def _drafts(
+        self,
+        clock: Clock,
+        joint: Joint,
+        rungs: Mapping[int, Rung],
+        candidates: Index,
+        slices: Slices,
+        repaired: Repaired,
+        evidence: tuple[Board, Forwards, Outcome | None],
+    ) -> dict[int, Smile]:
+        """New smiles of the free among the candidates, by row; on which rung they stand is yet to be said."""
+        board, forwards, outcome = evidence
+        rows = np.flatnonzero(repaired.free)
+        if not len(rows):
+            return {}
+        chosen = candidates[rows]
+        surface, recent = repaired.surface.take(rows), smiles.recent(board, joint, clock.now_us, chosen)
+        inside, (low, high, quotes) = recent.inside(surface), recent.bounds(len(rows))
+        fit = {} if outcome is None else _fit(outcome)
+        records = [rungs[e].record for e in joint.expiry_us[chosen].tolist()]
+        widened_by = np.array([record.widened_by if record else 1.0 for record in records])
+        wider = covariances(joint, chosen) * (widened_by * widened_by)[:, None, None]
+        drafts = {}
+        for n, shape in enumerate(smiles.shapes(surface, wider)):
+            i, row = int(chosen[n]), int(rows[n])
+            quoted = (float(low[n]), float(high[n])) if quotes[n] else (None, None)
+            nis, nis_dof = fit.get(i, (None, 0))
+            drafts[row] = Smile(
+                venue=self._of[0],
+                underlying=self._of[1],
+                expiry_us=int(joint.expiry_us[i]),
+                forward=forwards[int(joint.expiry_us[i])],
+                **shape._asdict(),
+                quoted_low=quoted[0],
+                quoted_high=quoted[1],
+                certificate=_certificate(slices, repaired, row),
+                nis=nis,
+                nis_dof=nis_dof,
+                inside=float(inside[n]) if quotes[n] else None,
+                quotes=int(quotes[n]),
+                record=records[n],
+                exchange_us=clock.now_us,
+                receive_us=clock.receive_us,
+                publish_us=clock.publish_us,
+                state="live",
+                reason="",
+                since_us=clock.now_us,
+            )
+        return drafts
 
     def _wanted(self, now_us: int, joint: Joint, rungs: Mapping[int, Rung]) -> list[tuple[State, str]]:
         return [
@@ -138,7 +168,7 @@ class Showcase:
         """Which slices are quoted, moved, or about to change their rung, (S,); a held one waits until it moves."""
         never = np.full(DIM, np.inf)
         expiries = joint.expiry_us.tolist()
-        judged = np.array([self._shown[e].judged if e in self._shown else never for e in expiries]).reshape(-1, DIM)
+        judged = np.array([self._judged.get(e, never) for e in expiries]).reshape(-1, DIM)
         sd = np.sqrt(np.diag(joint.P)).reshape(-1, DIM)
         changed = np.asarray((np.abs(joint.x - judged) > MOVED_SDS * sd).any(axis=1))
         if outcome is not None:
@@ -160,12 +190,29 @@ class Showcase:
         return Slices(surface, ranges[:, 0], ranges[:, 1], np.array(expiries, dtype=np.int64))
 
 
-def _slices(joint: Joint, judged: Index, now_us: int, recent: smiles.Recent) -> Slices:
-    """The slices to be judged with the ranges of their certificates."""
-    surface = Surface(joint.x[judged], joint.u[judged], year_fraction(now_us, joint.expiry_us[judged]))
-    low, high, _ = recent.bounds(len(judged))
+def _slices(joint: Joint, candidates: Index, now_us: int, recent: smiles.Recent) -> Slices:
+    """The slices that may be published, with the ranges of their certificates."""
+    surface = Surface(joint.x[candidates], joint.u[candidates], year_fraction(now_us, joint.expiry_us[candidates]))
+    low, high, _ = recent.bounds(len(candidates))
     reach = smiles.reach(surface)
-    return Slices(surface, np.minimum(low, -reach), np.maximum(high, reach), joint.expiry_us[judged])
+    return Slices(surface, np.minimum(low, -reach), np.maximum(high, reach), joint.expiry_us[candidates])
+
+
+def _roots(joint: Joint, chosen: Index) -> Floats:
+    """Roots R of the covariances R R' of (x, u) of the slices `chosen` (n,), (n, D, D); a direction whose variance
+    rounding has made negative has none.
+    """
+    values, vectors = np.linalg.eigh(covariances(joint, chosen))
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
+
+
+def _moved(joint: Joint, candidates: Index, repaired: Repaired) -> Joint:
+    """The joint with what had to be moved where it was moved to."""
+    if not repaired.moved.any():
+        return joint
+    x, u, chosen = joint.x.copy(), joint.u.copy(), candidates[repaired.moved]
+    x[chosen], u[chosen] = repaired.surface.x[repaired.moved], repaired.surface.u[repaired.moved]
+    return joint._replace(x=x, u=u)
 
 
 def _certificate(slices: Slices, repaired: Repaired, row: int) -> Certificate:
@@ -173,7 +220,7 @@ def _certificate(slices: Slices, repaired: Repaired, row: int) -> Certificate:
     return Certificate(
         k_low=float(slices.low[row]),
         k_high=float(slices.high[row]),
-        points=repaired.points,
+        points=int(repaired.points[row]),
         butterfly=float(repaired.butterfly[row]),
         calendar=gap if np.isfinite(gap) else None,
         method="projected" if repaired.moved[row] else "measured",

@@ -96,7 +96,7 @@ def shapes(surface: Surface, covariances: Floats) -> list[Shape]:
 
 def _sd(gradient: Floats, covariances: Floats) -> Floats:
     """Standard deviations (T, n) of what has gradients (T, n, D) in states of `covariances` (T, D, D)."""
-    return np.asarray(np.sqrt(((gradient @ covariances) * gradient).sum(axis=2)))
+    return np.asarray(np.sqrt(np.maximum(((gradient @ covariances) * gradient).sum(axis=2), 0.0)))
 
 
 def level_sd(joint: Joint) -> Floats:

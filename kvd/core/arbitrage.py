@@ -59,7 +59,7 @@ def grids(low: Floats, high: Floats, w0: Floats, points: int) -> Floats:
 def butterfly(surface: Surface, k: Floats) -> tuple[Floats, Floats]:
     """Durrleman's g and f at log-moneynesses `k` (S, G) of each slice, (S, G) each."""
     w0 = surface.w0[:, None]
-    return _durrleman(w0, k / np.sqrt(w0), *smile.normalised(surface.x, surface.u, k / np.sqrt(w0)))
+    return durrleman(w0, k / np.sqrt(w0), *smile.normalised(surface.x, surface.u, k / np.sqrt(w0)))
 
 
 def total_variance(surface: Surface, k: Floats) -> Floats:
@@ -79,12 +79,13 @@ def margins(surface: Surface, k: Floats) -> tuple[Floats, Floats, Floats]:
     w0 = surface.w0[:, None]
     z = beside / np.sqrt(w0)
     f, f1, f2 = smile.normalised(surface.x, surface.u, z)
-    g, _ = _durrleman(w0, z[:, :G], f[:, :G], f1[:, :G], f2[:, :G])
+    g, _ = durrleman(w0, z[:, :G], f[:, :G], f1[:, :G], f2[:, :G])
     w = w0 * f * f
     on_earlier = w[1:, G : 2 * G] - w[:-1, :G]
     on_later = w[1:, :G] - w[:-1, 2 * G :]
     return g, f[:, :G], np.concatenate((on_earlier, on_later), axis=1) / w0[:-1]
 
 
-def _durrleman(w0: Floats, z: Floats, f: Floats, f1: Floats, f2: Floats) -> tuple[Floats, Floats]:
+def durrleman(w0: Floats, z: Floats, f: Floats, f1: Floats, f2: Floats) -> tuple[Floats, Floats]:
+    """g at z of slices with ATM total variances `w0`, from f and its two derivatives there; and f."""
     return (1 - z * f1 / f) ** 2 + f * f2 - 0.25 * w0 * (f * f1) ** 2, f

@@ -18,7 +18,7 @@ from kvd.surface import TrackRecord
 
 NEAR, FAR = NOW + 10 * DAY, NOW + 40 * DAY
 X = np.array([[-0.5, -0.12, -1.3, 0.3, 0.2], [-0.55, -0.1, -1.2, 0.2, 0.1]])
-SD = 0.02
+SD, SURE = 0.02, 1e-3  # standard deviations of every coordinate
 TAU = np.array([10 / 365])
 # Vogt's smile, lowered until its variance is negative somewhere, at this tenor
 SUNK = svi.from_raw(np.array([[-0.053, 0.1331, 0.3060, 0.3586, 0.4153]]) * TAU ** [1, 0.5, 0, 0.5, 0.5], TAU)
@@ -35,15 +35,20 @@ class Stage:
         for rung in self.rungs.values():
             rung.applied(NOW)
 
-    def show(self, x=X, touched=(), at_us=NOW):
-        return self.judge(x, touched, at_us)[0]
+    def show(self, x=X, touched=(), at_us=NOW, sd=SD):
+        return self.judge(x, touched, at_us, sd)[0]
 
     def judge(self, x=X, touched=(), at_us=NOW, sd=SD):
         """The smiles to publish, and the joint that comes back."""
+        return self.present(self.joint(x, sd), touched, at_us)
+
+    def joint(self, x, sd=SD):
+        none = np.zeros((2, U)), np.zeros((2, U, DIM)), 0.25 * sd**2 * np.tile(np.eye(U), (2, 1, 1))
+        return Joint(x.copy(), sd**2 * np.eye(2 * DIM), *none, np.array([NEAR, FAR]))
+
+    def present(self, joint, touched=(), at_us=NOW):
         outcome = Outcome(np.array(touched, dtype=np.intp), np.full(len(touched), 2.5),
                           np.full(len(touched), 3), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
-        none = np.zeros((2, U)), np.zeros((2, U, DIM)), 1e-4 * np.tile(np.eye(U), (2, 1, 1))
-        joint = Joint(x.copy(), sd**2 * np.eye(2 * DIM), *none, np.array([NEAR, FAR]))
         evidence = self.board, self.forwards, outcome if len(touched) else None
         return self.showcase.show(Clock(at_us + 5, at_us, at_us + 1), joint, self.rungs, evidence)
 
@@ -97,12 +102,12 @@ def test_what_may_not_be_published_is_held_with_the_last_good_smile():
     stage = Stage()
     good, _ = stage.show()
     sunk = np.concatenate((SUNK, X[1:]))
-    (held,) = stage.show(sunk, touched=[0], at_us=NOW + SECOND)
+    (held,) = stage.show(sunk, touched=[0], at_us=NOW + SECOND, sd=SURE)
     assert (held.state, held.reason, held.since_us) == ("held", "not_repairable", NOW + SECOND)
     assert held.publish_us == NOW + SECOND + 5
     assert (held.parameters, held.raw, held.tau) == (good.parameters, good.raw, good.tau)
-    assert stage.show(sunk, at_us=NOW + 2 * SECOND) == ()
-    (again,) = stage.show(sunk, touched=[0], at_us=NOW + 3 * SECOND)
+    assert stage.show(sunk, at_us=NOW + 2 * SECOND, sd=SURE) == ()
+    (again,) = stage.show(sunk, touched=[0], at_us=NOW + 3 * SECOND, sd=SURE)
     assert (again.state, again.since_us) == ("held", NOW + SECOND)
     (well,) = stage.show(touched=[0], at_us=NOW + 4 * SECOND)
     assert (well.state, well.reason, well.since_us) == ("live", "", NOW + 4 * SECOND)
@@ -111,8 +116,31 @@ def test_what_may_not_be_published_is_held_with_the_last_good_smile():
 def test_a_smile_that_never_was_good_is_not_shown():
     stage = Stage()
     sunk = np.concatenate((SUNK, X[1:]))
-    assert expiries(stage.show(sunk, touched=[0, 1])) == [FAR]
+    assert expiries(stage.show(sunk, touched=[0, 1], sd=SURE)) == [FAR]
     assert stage.rungs[NEAR].state == "held"
+    # it waits, like any other that is held, until it is quoted or moves
+    assert stage.show(sunk, at_us=NOW + SECOND, sd=SURE) == ()
+
+
+def test_a_state_that_is_no_number_is_held_and_nobody_else():
+    stage = Stage()
+    stage.show()
+    lost = X.copy()
+    lost[0, 2] = np.nan
+    assert [s.state for s in stage.show(lost, touched=[0, 1], at_us=NOW + SECOND)] == ["held", "live"]
+
+
+def test_the_joint_that_was_handed_in_is_left_as_it_was():
+    stage, crossed = Stage(), X.copy()
+    crossed[0, 0] += 0.62
+    joint = stage.joint(crossed, sd=0.1)
+    kept = joint.x.copy(), joint.u.copy()
+    (*_, after) = stage.present(joint, [0, 1])
+    np.testing.assert_array_equal(joint.x, kept[0])
+    np.testing.assert_array_equal(joint.u, kept[1])
+    assert np.abs(after.x - joint.x).max() > 0
+    calm = stage.joint(after.x, sd=0.1)._replace(u=after.u)
+    assert stage.present(calm, [0])[1] is calm
 
 
 def test_what_could_be_arbitraged_is_moved_and_the_filter_told():
