@@ -34,8 +34,8 @@ def lone(raw, reach=3.0):
 
 def test_vogts_smile_is_found_out_and_its_published_repair_is_certified():
     vogt, repair = lone(VOGT), lone(BEST_REPAIR)
-    assert -0.0328637 < vogt.bound[0] < -0.03 and vogt.at[0] == pytest.approx(0.87926, abs=0.05)
-    assert 0.5 * 0.00812 < repair.bound[0] <= 0.0081184 and repair.at[0] == pytest.approx(0.811, abs=0.05)
+    assert -0.0328637 < vogt.bound[0] < -0.03 and vogt.at[0] == pytest.approx(0.87926, abs=0.1)
+    assert 0.5 * 0.00812 < repair.bound[0] <= 0.0081184 and repair.at[0] == pytest.approx(0.811, abs=0.1)
 
 
 @given(seeds, st.integers(1, 3), st.sampled_from([0.0, 2.0, 4.0]))
