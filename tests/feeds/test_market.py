@@ -65,6 +65,50 @@ def test_small_strikes_are_spelled_with_a_d():
     assert any("d" in option.name for option in Market(1, START_US, XRP_USDC, 200).instruments)
 
 
+# other markets
+
+
+def test_a_venue_without_synthetics_says_the_index_where_it_lists_no_future():
+    market = Market(1, START_US, BTC._replace(synthetics=False), 240)
+    tickers = market.look(range(240))
+    for row, forward in zip(tickers.rows, tickers.forward, strict=True):
+        due = market.instruments[row].expiry_us
+        assert (forward == market.index_price) == (not market.has_future(due))
+        assert (market.forward_names[due] == "index_price") == (not market.has_future(due))
+    assert len({*market.forward_names.values()}) > 2
+
+
+def test_makers_ask_as_many_times_as_much_as_told():
+    fine = BTC._replace(tick=1e-7, coarse_tick=1e-7)
+    told = [Market(1, START_US, fine._replace(spread=spread), 400).look(range(400)) for spread in (1.0, 2.0)]
+    one, two = (np.where(t.bid_vol > 0, t.ask_vol - t.bid_vol, np.nan) for t in told)
+    assert np.nanmedian(two / one) == pytest.approx(2.0, rel=0.15)
+
+
+def test_levels_wander_as_many_times_as_fast_as_told():
+    moved = []
+    for wander in (1.0, 3.0):
+        market = Market(1, START_US, BTC._replace(wander=wander), 24)
+        levels = [market.truth().x[-1, 0]]
+        for _ in range(200):
+            market.step(MINUTE_US)
+            levels.append(market.truth().x[-1, 0])
+        moved.append(np.diff(levels).std())
+    assert moved[1] / moved[0] == pytest.approx(3.0, rel=0.1)
+
+
+def test_only_those_polled_are_quoted_anew():
+    market, beside = (Market(1, START_US, BTC, 100) for _ in range(2))
+    for each in (market, beside):
+        each.step(10_000_000)
+    rows, others = np.arange(20), np.arange(20, 100)
+    polled = market.poll(rows)
+    stood, standing = beside.look(rows), beside.look(others)
+    assert (polled.bid_vol != stood.bid_vol).any() and (polled.bid_size != stood.bid_size).any()
+    assert np.array_equal(market.look(others).bid, standing.bid)
+    assert np.array_equal(market.look(rows).bid, polled.bid)
+
+
 # the truth
 
 

@@ -21,7 +21,9 @@ class Family(NamedTuple):
     ``currency`` is what they settle in and are listed under; ``atm_vol`` the level their vols return to. Prices move in
     steps of ``tick`` below ``coarse_from`` and of ``coarse_tick`` from there on; an inverse family quotes them in the
     coin. ``digits`` is the precision of an underlying price, ``amount`` the least one may trade, ``size`` the typical
-    amount at the best price.
+    amount at the best price. ``wander`` multiplies how fast level, skew and curvature move, ``spread`` what makers ask
+    for their services. Without ``synthetics`` the venue has no forward of its own where no future is listed: it says
+    the index.
     """
 
     name: str
@@ -38,6 +40,9 @@ class Family(NamedTuple):
     digits: int
     amount: float
     size: float
+    wander: float = 1.0
+    spread: float = 1.0
+    synthetics: bool = True
 
 
 BTC = Family(

@@ -90,7 +90,7 @@ def requote(rows: Rows, sight: Sight, now_us: int, family: Family, rng: np.rando
     awake = rows["asleep_until_us"] <= now_us
 
     total_sd = sight.vol * np.sqrt(sight.tau)
-    half = 0.5 * rows["width"] * spread(np.log(rows["strike"] / sight.forward) / total_sd, sight.tau)
+    half = 0.5 * family.spread * rows["width"] * spread(np.log(rows["strike"] / sight.forward) / total_sd, sight.tau)
     mid = sight.vol + half * (LEAN * rows["lean"] + FRESH * normal[2]) + NOISE_FLOOR * normal[3]
     away = 2 * half * (OUTLIER_NEAR + (OUTLIER_FAR - OUTLIER_NEAR) * chance[1])
     mid += np.where(chance[0] < OUTLIERS, np.where(normal[4] > 0, away, -away), 0.0)

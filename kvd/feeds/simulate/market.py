@@ -142,6 +142,11 @@ class Market:
         self._requote(rows)
         return rows
 
+    def poll(self, rows: Index | Sequence[int]) -> Tickers:
+        """The quotes of `rows` after their makers, and nobody else, quoted anew: a venue asked for them one by one."""
+        self._requote(np.asarray(rows, dtype=np.intp))
+        return self.look(rows)
+
     def look(self, rows: Index | Sequence[int]) -> Tickers:
         """The standing quotes of instruments `rows`, as published now. Draws nothing."""
         rows = np.asarray(rows, dtype=np.intp)
@@ -221,14 +226,19 @@ class Market:
 
     def _forward_name(self, expiry_us: int) -> str:
         """What the venue calls the source of an expiry's forward: the index, a future or a synthetic one."""
-        if not self.family.inverse:
+        if self._follows_index(expiry_us):
             return "index_price"
         name = future_name(self.family, expiry_us)
         return name if self.has_future(expiry_us) else f"SYN.{name}"
 
+    def _follows_index(self, expiry_us: int) -> bool:
+        return not self.family.inverse or not (self.family.synthetics or self.has_future(expiry_us))
+
     def _settle(self) -> None:
         noise = FORWARD_NOISE * self._rng.normal(size=len(self._truth.expiry_us)) if self.family.inverse else 0.0
-        self._venue_forwards = np.round(self._truth.forwards * (1 + noise), self.family.digits)
+        said = self._truth.forwards * (1 + noise)
+        said[[self._follows_index(due) for due in self._truth.expiry_us.tolist()]] = self._truth.spot
+        self._venue_forwards = np.round(said, self.family.digits)
 
     def _slice_of(self, rows: Index) -> Index:
         return np.searchsorted(self._truth.expiry_us, self._rows["expiry_us"][rows])

@@ -4,7 +4,7 @@
   family is ``spot exp((carry + basis) tau)``: one mean-reverting carry, and a small basis for each expiry. A linear
   family's forward is the index, as on the venue.
 * Level, skew and curvature of each expiry's slice (the coordinates of `kvd.core.svi`) wander with standard deviation
-  ``WANDER (30 d / tau)**0.5`` per square-root year, correlated across expiries as
+  ``wander WANDER (30 d / tau)**0.5`` per square-root year, correlated across expiries as
   ``exp(-|ln tau_i/tau_j| / CORRELATION_LENGTH)``, and are drawn gently towards `anchor`. The wings are
   Ornstein-Uhlenbeck processes about it, and on top lies a residual curve (`kvd.core.residual`) that comes and goes.
 * A move that would take a slice's butterfly margin or its calendar gap to a neighbour below what is required, and below
@@ -107,7 +107,7 @@ def advance(truth: Truth, family: Family, dt_us: int, rng: np.random.Generator) 
     carry = _revert(np.array(truth.carry), CARRY_MEAN, CARRY_SD, days / CARRY_DAYS, rng)
     basis = _revert(basis, 0.0, BASIS_SD, days / BASIS_DAYS, rng)
     old = arbitrage.Surface(truth.x[alive], truth.u[alive], (due - now_us) / YEAR_US)
-    x, u, _ = _without_arbitrage(old, _wandered(old, anchor(family, old.tau), dt, rng))
+    x, u, _ = _without_arbitrage(old, _wandered(old, anchor(family, old.tau), dt, family.wander, rng))
     if not family.inverse:
         return Truth(now_us, spot, 0.0, due, 0.0 * basis, x, u)
     return Truth(now_us, spot, float(carry), due, basis, x, u)
@@ -134,7 +134,9 @@ def margins(surface: arbitrage.Surface) -> tuple[Floats, Floats]:
     return np.where(f > 0, g, -1.0).min(axis=1), gap.min(axis=1, initial=np.inf)
 
 
-def _wandered(old: arbitrage.Surface, towards: Floats, dt_y: float, rng: np.random.Generator) -> arbitrage.Surface:
+def _wandered(
+    old: arbitrage.Surface, towards: Floats, dt_y: float, wander: float, rng: np.random.Generator
+) -> arbitrage.Surface:
     """Every slice `dt_y` years later, arbitrage or not."""
     tau, days = old.tau, dt_y * YEAR_D
     floored = np.maximum(tau, SHORTEST_TAU_Y)
@@ -143,7 +145,7 @@ def _wandered(old: arbitrage.Surface, towards: Floats, dt_y: float, rng: np.rand
     x = old.x.copy()
     body, wings = slice(svi.LEVEL, svi.PUT_WING), slice(svi.PUT_WING, svi.DIM)
     pull = (1 - np.exp(-days / RETURN_DAYS)) * (towards - x)[:, body]
-    x[:, body] += pull + WANDER * np.sqrt(dt_y * MONTH_Y / floored)[:, None] * (
+    x[:, body] += pull + wander * WANDER * np.sqrt(dt_y * MONTH_Y / floored)[:, None] * (
         root @ rng.normal(size=x[:, body].shape)
     )
     keep = np.exp(-days / WING_DAYS)
