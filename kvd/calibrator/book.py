@@ -16,6 +16,7 @@ from kvd.calibrator.forwards import Forwards, Heard
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.showcase import Clock, Showcase
 from kvd.calibrator.watch import Marks, remember
+from kvd.calibrator.young import Young
 from kvd.config import Settings
 from kvd.core import dynamics, estimate, joint, kalman, measurement
 from kvd.core.daycount import VarianceTime, year_fraction
@@ -58,6 +59,7 @@ class Book:
         self._showcase = Showcase(venue, underlying, settings.calibrator)
         self._marks = Marks(settings.watch)
         self._rungs: dict[int, Rung] = {}
+        self._young = Young()
         self._joint = joint.EMPTY
         self.work: Work | None = None
         self._withheld: dict[str, bool] = {}
@@ -95,6 +97,7 @@ class Book:
 
     def _gap(self, gap: Gap) -> None:
         self._noise_factor = self._settings.dynamics.gap_factor
+        self._young.interrupted()
         for rung in self._rungs.values():
             rung.gap_reason = gap.reason
 
@@ -105,6 +108,7 @@ class Book:
             self._showcase.forget(expiry_us)
             self._marks.forget(expiry_us)
             del self._rungs[expiry_us]
+            self._young.forget(expiry_us)
         for expiry_us in {*gone, *self._board.expired(self._now_us)}:  # some were only ever refused
             self._board.forget(expiry_us)
             self._forwards.forget(expiry_us)
@@ -131,6 +135,7 @@ class Book:
             curved = self._settings.calibrator.residual
             self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, curved, self._clock)
             self._rungs[expiry_us] = Rung(self._now_us)
+            self._young.begin(self._joint, expiry_us, self._now_us)
         place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
         tau, m = year_fraction(self._now_us, self._joint.expiry_us), self._settings.measurement
         self._buckets = measurement.bucket(tau[place])
@@ -143,6 +148,7 @@ class Book:
             return None
         self.work = Work(old, since_us or self._now_us, self._now_us, factor, d, moves, before, tau, vols)
         self._climate.told(before, self._joint, outcome.touched)
+        self._joint = self._young.settle(self._joint, tau, vols, self._now_us, (m, d))
         self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, m)
         touched = [self._rungs[e] for e in self._joint.expiry_us[outcome.touched].tolist()]
         for rung in touched:

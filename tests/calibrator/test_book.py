@@ -116,10 +116,12 @@ def test_a_gap_multiplies_the_noise_of_the_next_prediction_only():
 
     def widths(gap):
         b = book()
+        long_ago = NOW - 200 * SECOND  # the slices are young no longer
+        b.step(long_ago, [*chain(NEAR, long_ago), *chain(FAR, long_ago)])
         b.step(NOW, [*chain(NEAR), *chain(FAR)])
         b.step(NOW, [gap] if gap else [])
         return [
-            {s.expiry_us: s.sd.atm_vol for s in b.step(at, chain(FAR, at, lift=0.05 * n)).smiles}[FAR]
+            {s.expiry_us: s.sd.atm_vol for s in b.step(at, chain(FAR, at, lift=0.005 * n)).smiles}[FAR]
             for n, at in ((1, NOW + 60 * SECOND), (2, NOW + 120 * SECOND))
         ]
 

@@ -1,0 +1,100 @@
+"""Slices that have just come: conditioned on all of their quotes anew whenever there are more.
+
+An expiry starts from its neighbours, and far from its quotes the smile is not linear in its coordinates. Quotes that
+come a few at a time are then linearised each about another wrong slice, and what the first said of the wings is lost
+when the next move level and curvature. So at first a slice remembers its start and its quotes, and every
+batch finds the posterior of them all from that start; quotes heard age seconds ago have their variance raised by
+
+    (vol s_level(tau))^2 age
+
+s_level being the process noise of ln ATM vol. Until it has grown up a slice is independent of the others, as it was
+when it came (`joint.admit`).
+"""
+
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvd.core import dynamics, estimate, joint, kalman
+from kvd.core.daycount import YEAR_US
+from kvd.core.dynamics import Dynamics
+from kvd.core.estimate import Vols
+from kvd.core.joint import Joint
+from kvd.core.measurement import Measurement
+from kvd.core.svi import DIM
+
+Floats = NDArray[np.float64]
+
+YOUNG_S = 150.0
+MANY = 60  # quotes, after which a slice is young no longer: what a start costs is bounded
+
+
+class Start(NamedTuple):
+    """A slice as it came: a joint of itself alone, when that was, and what it has heard since."""
+
+    joint: Joint
+    at_us: int
+    heard: list[tuple[int, Vols]]
+
+    def has_grown(self, now_us: int) -> bool:
+        """Whether it is young no longer."""
+        return now_us - self.at_us > YOUNG_S * 1e6 or sum(len(vols.k) for _, vols in self.heard) >= MANY
+
+
+class Young:
+    """The slices that came less than `YOUNG_S` and `MANY` quotes ago."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, Start] = {}
+
+    def begin(self, whole: Joint, expiry_us: int, now_us: int) -> None:
+        """Remember how a slice starts that `whole` has just let in."""
+        at = [int(np.searchsorted(whole.expiry_us, expiry_us))]
+        x, u, A, V = (column[at] for column in (whole.x, whole.u, whole.A, whole.V))
+        own = Joint(x, joint.marginals(whole.P, np.array(at))[0], u, A, V, whole.expiry_us[at])
+        self._starts[expiry_us] = Start(own, now_us, [])
+
+    def settle(
+        self, whole: Joint, tau: Floats, vols: Vols, now_us: int, settings: tuple[Measurement, Dynamics]
+    ) -> Joint:
+        """`whole`, which has seen `vols`, with every young slice among them found anew from all it has heard."""
+        for expiry_us in [e for e, start in self._starts.items() if start.has_grown(now_us)]:
+            del self._starts[expiry_us]
+        for i in set(vols.place.tolist()):
+            start = self._starts.get(int(whole.expiry_us[i]))
+            if start is not None:
+                start.heard.append((now_us, Vols(*(np.asarray(column)[vols.place == i] for column in vols))))
+                if len(start.heard) > 1:
+                    with suppress(kalman.NotPositiveDefiniteError):  # then what was found quote by quote stays
+                        whole = _with(whole, i, _found(start, tau[[i]], now_us, *settings))
+        return whole
+
+    def forget(self, expiry_us: int) -> None:
+        """Drop an expiry."""
+        self._starts.pop(expiry_us, None)
+
+    def interrupted(self) -> None:
+        """The stream was lost: nobody knows how far anything has gone from its start."""
+        self._starts.clear()
+
+
+def _found(start: Start, tau: Floats, now_us: int, m: Measurement, d: Dynamics) -> Joint:
+    """The slice given everything heard since its start."""
+    _, k, vol, R, repetition = (np.concatenate(column) for column in zip(*(v for _, v in start.heard), strict=True))
+    age_us = np.concatenate([np.full(len(v.k), now_us - at_us) for at_us, v in start.heard])
+    aged = R + vol**2 * dynamics.level_noise(tau, 1.0, d)[0, 0] * age_us / YEAR_US
+    quotes = Vols(np.zeros(len(k), dtype=np.intp), k, vol, aged, repetition)
+    return estimate.update(start.joint, tau, quotes, m)[0]
+
+
+def _with(whole: Joint, i: int, own: Joint) -> Joint:
+    """`whole` with slice i replaced by `own`, independent of the others."""
+    columns = {name: getattr(whole, name).copy() for name in ("x", "P", "u", "A", "V")}
+    for name in ("x", "u", "A", "V"):
+        columns[name][i] = getattr(own, name)[0]
+    rows = slice(DIM * i, DIM * i + DIM)
+    columns["P"][rows], columns["P"][:, rows] = 0.0, 0.0
+    columns["P"][rows, rows] = own.P
+    return whole._replace(**columns)
