@@ -111,7 +111,7 @@ def test_g_is_durrlemans_for_backbone_and_residual_together():
 
 def test_a_residual_curve_that_bends_too_sharply_is_caught():
     assert found(published(MENDED, residual=bumped(0.01, 1.2))) == set()
-    assert found(published(MENDED, residual=bumped(0.2, 1.2))) == {(YEAR, "butterfly")}
+    assert (YEAR, "butterfly") in found(published(MENDED, residual=bumped(0.2, 1.2)))
 
 
 def test_a_dip_between_grid_points_is_caught():

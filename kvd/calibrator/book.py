@@ -67,7 +67,7 @@ class Book:
         self._receive_us = 0
         self._predicted_us = 0
         self._noise_factor = 1.0
-        self._scale = np.ones(measurement.BUCKETS)
+        self._scale = measurement.UNSCALED
         self._buckets = np.zeros(0, dtype=np.intp)
 
     def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
@@ -139,7 +139,7 @@ class Book:
         place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
         tau, m = year_fraction(self._now_us, self._joint.expiry_us), self._settings.measurement
         self._buckets = measurement.bucket(tau[place])
-        vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale[self._buckets], admitted.repetition)
+        vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale.value[self._buckets], admitted.repetition)
         before = self._joint
         try:
             self._joint, outcome = estimate.update(before, tau, vols, m)
@@ -149,7 +149,7 @@ class Book:
         self.work = Work(old, since_us or self._now_us, self._now_us, factor, d, moves, before, tau, vols)
         self._climate.told(before, self._joint, outcome.touched)
         self._joint = self._young.settle(self._joint, tau, vols, self._now_us, (m, d))
-        self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, m)
+        self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, vols.R, m)
         touched = [self._rungs[e] for e in self._joint.expiry_us[outcome.touched].tolist()]
         for rung in touched:
             rung.applied(self._now_us)

@@ -276,7 +276,7 @@ def test_a_slice_without_a_residual_keeps_none():
     assert not got.u.any() and not got.A.any() and not got.V.any()
 
 
-@pytest.mark.parametrize(("wild", "sds"), [(-0.5, 0.2), (0.3, 0.35), (1.0, 0.1), (3.0, 0.03)])
+@pytest.mark.parametrize(("wild", "sds"), [(-0.5, 0.2), (0.3, 0.3), (1.0, 0.1), (3.0, 0.03)])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_wild_quote_is_all_but_ignored_and_the_wilder_the_more(wild, sds, seed):
     """Held against the posterior that never saw it, in its standard deviations; the prior is a settled filter's."""
@@ -288,7 +288,7 @@ def test_a_wild_quote_is_all_but_ignored_and_the_wilder_the_more(wild, sds, seed
     gullible, _ = estimate.update(joint, TAU, vols, GAUSSIAN)
     assert outcome.weight[n] == outcome.weight.min() < 0.03
     assert close(moved, without, sds)
-    assert not close(gullible, without, 2.0)
+    assert not close(gullible, without, 1.5)
 
 
 def test_a_quoted_expiry_moves_the_unquoted_ones_with_it():

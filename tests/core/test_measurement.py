@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from kvd.core import measurement
-from kvd.core.measurement import BUCKETS, Measurement, adapted, bucket, student_weight, variance
+from kvd.core.measurement import BUCKETS, UNSCALED, Measurement, Scale, adapted, bucket, student_weight, variance
 
 M = Measurement(half_spread_factor=0.5, floor_vol=0.002, student_nu=4.0)
 
@@ -82,9 +82,18 @@ def test_each_innovation_moves_the_scale_of_its_own_bucket_a_step():
     m = Measurement(scale_rate=0.05, outside_share=0.1)
     buckets, S = np.array([0, 0, 0, 3]), np.full(4, 0.04)
     innovation = 0.2 * np.array([1.64, -1.65, 0.0, 9.0])
-    got = adapted(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), buckets, innovation, S, m)
-    expected = [math.exp(0.05 * (1 - 3 * 0.1)), 2.0, 3.0, 4.0 * math.exp(0.05 * 0.9), 5.0]
-    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    before = Scale(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([0.0, 0.0, 0.0, 450.0, 0.0]))
+    got = adapted(before, buckets, innovation, S, S, m)
+    young, old = 0.05 * 11, 0.05 * 2  # at first, and after 450 innovations, the step is so much greater
+    expected = [math.exp(young * (1 - 3 * 0.1)), 2.0, 3.0, 4.0 * math.exp(old * 0.9), 5.0]
+    np.testing.assert_allclose(got.value, expected, rtol=1e-12)
+    assert got.heard.tolist() == [3.0, 0.0, 0.0, 451.0, 0.0]
+
+
+def test_a_slice_that_is_hardly_known_tells_nothing_of_noise():
+    far, S = np.array([9.0, 9.0]), np.array([1.0, 1.0])
+    got = adapted(UNSCALED, np.array([0, 1]), far, S, np.array([0.09, 0.11]), M)
+    assert got.value[0] == 1.0 < got.value[1]
 
 
 @pytest.mark.parametrize("truth", [0.25, 1.0, 6.0])
@@ -92,31 +101,33 @@ def test_each_innovation_moves_the_scale_of_its_own_bucket_a_step():
 def test_the_scale_settles_where_the_configured_share_lies_outside_the_90_percent_band(truth, heavy):
     """Innovations of variance P + truth R, Gaussian or Student-t of four degrees; S = P + scale R as in the filter."""
     m = Measurement(scale_rate=0.01, outside_share=0.1)
-    rng, scale, late = np.random.default_rng(2), np.ones(BUCKETS), []
+    rng, scale, late = np.random.default_rng(2), UNSCALED, []
     for n in range(6000):
         e = math.sqrt(0.2 + truth) * (rng.standard_t(4, 5) if heavy else rng.normal(size=5))
-        S = 0.2 + scale[1] * np.ones(5)
-        scale = adapted(scale, np.full(5, 1), e, S, m)
+        R = scale.value[1] * np.ones(5)
+        S = 0.2 + R
+        scale = adapted(scale, np.full(5, 1), e, S, R, m)
         late += (np.abs(e) > measurement.BAND_90 * np.sqrt(S)).tolist() * (n > 1000)
     assert np.mean(late) == pytest.approx(0.1, abs=0.01)
     if not heavy:
-        assert scale[1] == pytest.approx(truth, rel=0.3)
-    assert (np.delete(scale, 1) == 1).all()
+        assert scale.value[1] == pytest.approx(truth, rel=0.3)
+    assert (np.delete(scale.value, 1) == 1).all()
 
 
 def test_the_scale_is_bounded_whatever_comes():
-    got = np.ones(BUCKETS)
+    got = UNSCALED
     for _ in range(1000):
-        got = adapted(got, np.tile([0, 1], 10), np.array([0.0, 1e3] * 10), np.ones(20), M)
-    assert got[0] == measurement.NARROWEST and got[1] == measurement.WIDEST
+        got = adapted(got, np.tile([0, 1], 10), np.array([0.0, 1e3] * 10), np.ones(20), np.ones(20), M)
+    assert got.value[0] == measurement.NARROWEST and got.value[1] == measurement.WIDEST
 
 
 def test_a_jump_of_the_whole_market_is_not_taken_for_noise():
     """Two hundred quotes off at once weigh as much as five that are off one after the other."""
     far, S, near = np.full(200, 10.0), np.ones(200), np.zeros(200, dtype=np.intp)
-    together = adapted(np.ones(BUCKETS), near, far, S, M)
-    alone = np.ones(BUCKETS)
+    learned = Scale(np.ones(BUCKETS), np.full(BUCKETS, 1e9))
+    together = alone = learned
+    together = adapted(together, near, far, S, S, M)
     for _ in range(5):
-        alone = adapted(alone, near[:1], far[:1], S[:1], M)
-    assert together == pytest.approx(alone)
-    assert together[0] < 1.1 and together[1:] == pytest.approx(1.0)
+        alone = adapted(alone, near[:1], far[:1], S[:1], S[:1], M)
+    assert together.value == pytest.approx(alone.value)
+    assert together.value[0] < 1.1 and together.value[1:] == pytest.approx(1.0)
