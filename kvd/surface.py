@@ -81,6 +81,18 @@ class Certificate(NamedTuple):
     method: str
 
 
+class Regime(NamedTuple):
+    """How lively the market is: the probabilities of calm, active and shock, and the skew stickiness ratio (0 moneyness
+    sticks, 1 the strike) with its standard deviation (`kvd.core.regimes`).
+    """
+
+    calm: float
+    active: float
+    shock: float
+    ssr: float
+    ssr_sd: float
+
+
 class Smile(NamedTuple):
     """The published smile of one expiry.
 
@@ -93,7 +105,8 @@ class Smile(NamedTuple):
     quotes whose bid and ask enclose the smile, or None before there are any. ``quoted_low`` and ``quoted_high`` bound
     the log-moneynesses quoted lately. ``record`` says how well the smile has predicted its quotes lately
     (`kvd.core.whiteness`), or None before any; ``sd``, ``vol_sd`` and ``covariance`` are as much wider than the
-    filter's own as it says. ``state`` says how far to trust it, ``reason`` why, ``since_us`` since when.
+    filter's own as it says. ``regime`` is that of the
+    whole underlying. ``state`` says how far to trust it, ``reason`` why, ``since_us`` since when.
     """
 
     venue: str
@@ -116,6 +129,7 @@ class Smile(NamedTuple):
     inside: float | None
     quotes: int
     record: TrackRecord | None
+    regime: Regime
     state: State
     reason: str
     since_us: int

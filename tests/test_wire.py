@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, NOON, SECOND, same, smile, update
 
-from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile, TrackRecord
+from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Regime, Smile, TrackRecord
 from kvd.wire import Encoder, decode, iso
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.ndjson"
@@ -36,6 +36,7 @@ smiles = st.builds(
     sd=record(Parameters),
     raw=record(RawSvi),
     jump_wings=record(JumpWings),
+    regime=record(Regime),
     residual=st.lists(numbers, max_size=4).map(tuple),
     vol_sd=st.lists(numbers, max_size=4).map(tuple),
     covariance=st.lists(numbers, min_size=25, max_size=25).map(lambda row: np.array(row).reshape(5, 5)),

@@ -14,7 +14,7 @@ from kvd.calibrator.climate import Climate
 from kvd.calibrator.doors import Admitted
 from kvd.calibrator.forwards import Forwards, Heard
 from kvd.calibrator.ladder import Rung
-from kvd.calibrator.showcase import Clock, Showcase
+from kvd.calibrator.showcase import Clock, Evidence, Showcase
 from kvd.calibrator.watch import Marks, remember
 from kvd.calibrator.young import Young
 from kvd.config import Settings
@@ -88,7 +88,7 @@ class Book:
         said = self._forwards.hear(quotes, futures, withheld)
         outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused) if quotes else None
         clock = Clock(instant_us, self._now_us, self._receive_us)
-        evidence = self._board, self._forwards, outcome
+        evidence = Evidence(self._board, self._forwards, outcome, self._climate.regime())
         changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
         self._marks.look(self._now_us, self._board, self._showcase.shown)
         facts = _facts(outcome, self._buckets, refused, said, self._settings.measurement.inflated_below)

@@ -10,6 +10,7 @@ from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.joint import Joint
 from kvd.core.regimes import RegimeSettings, Step
 from kvd.core.svi import DIM, LEVEL, SKEW
+from kvd.surface import Regime
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -41,6 +42,12 @@ class Climate:
             self._spot += spot
         pace = self._years(from_us, now_us) * YEAR_US / max(now_us - from_us, 1)
         return Moves(pace * self.regimes.activity(self._settings), spot, *self.regimes.ssr)
+
+    def regime(self) -> Regime:
+        """What is published of it."""
+        ssr, variance = self.regimes.ssr
+        calm, active, shock = self.regimes.mu.tolist()
+        return Regime(calm, active, shock, ssr, float(np.sqrt(variance)))
 
     def told(self, before: Joint, after: Joint, touched: Index) -> None:
         """A batch moved `before` to `after`, by quotes of the slices `touched`."""

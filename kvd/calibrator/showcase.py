@@ -18,7 +18,7 @@ from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint, M, covariances
 from kvd.core.svi import DIM
-from kvd.surface import Certificate, Smile, State
+from kvd.surface import Certificate, Regime, Smile, State
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -32,6 +32,15 @@ class Clock(NamedTuple):
     publish_us: int
     now_us: int
     receive_us: int
+
+
+class Evidence(NamedTuple):
+    """What smiles are made from besides the joint: the quotes, the forwards, what the batch did, and the regime."""
+
+    board: Board
+    forwards: Forwards
+    outcome: Outcome | None
+    regime: Regime
 
 
 class Shown(NamedTuple):
@@ -62,7 +71,7 @@ class Showcase:
         self._judged.pop(expiry_us, None)
 
     def show(
-        self, clock: Clock, joint: Joint, rungs: Mapping[int, Rung], evidence: tuple[Board, Forwards, Outcome | None]
+        self, clock: Clock, joint: Joint, rungs: Mapping[int, Rung], evidence: Evidence
     ) -> tuple[tuple[Smile, ...], Joint]:
         """The smiles to publish: quoted, moved by their neighbours, or on another rung; `rungs` is brought up to date.
 
@@ -70,7 +79,7 @@ class Showcase:
         may not do is information about what it does. A slice that cannot be repaired is held: its last good smile is
         shown again, saying so; a slice that never had one is not shown.
         """
-        board, forwards, outcome = evidence
+        board, forwards, outcome, _ = evidence
         expiries = joint.expiry_us.tolist()
         wanted = self._wanted(clock.now_us, joint, rungs)
         candidates = np.array([i for i, e in enumerate(expiries) if e in forwards], dtype=np.intp)
@@ -114,10 +123,10 @@ class Showcase:
         candidates: Index,
         slices: Slices,
         repaired: Repaired,
-        evidence: tuple[Board, Forwards, Outcome | None],
+        evidence: Evidence,
     ) -> dict[int, Smile]:
         """New smiles of the free among the candidates, by row; on which rung they stand is yet to be said."""
-        board, forwards, outcome = evidence
+        board, forwards, outcome, regime = evidence
         rows = np.flatnonzero(repaired.free)
         if not len(rows):
             return {}
@@ -147,6 +156,7 @@ class Showcase:
                 inside=float(inside[n]) if quotes[n] else None,
                 quotes=int(quotes[n]),
                 record=records[n],
+                regime=regime,
                 exchange_us=clock.now_us,
                 receive_us=clock.receive_us,
                 publish_us=clock.publish_us,

@@ -86,6 +86,7 @@ def _core(smile: Smile) -> dict[str, object]:
         jump_wings=smile.jump_wings._asdict(),
         residual={"z": RESIDUAL_KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd},
         certificate=_present(certificate._asdict()),
+        regime=smile.regime._asdict(),
         nis_dof=smile.nis_dof,
         quotes=smile.quotes,
         age_s=(smile.publish_us - smile.receive_us) / 1e6,

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Smile, State, TrackRecord
+from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Regime, Smile, State, TrackRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _T = TypeVar("_T")
@@ -74,6 +74,14 @@ class _Record(Struct):
     widened_by: float
 
 
+class _Regime(Struct):
+    calm: float
+    active: float
+    shock: float
+    ssr: float
+    ssr_sd: float
+
+
 class _Body(Struct):
     venue: str
     underlying: str
@@ -94,6 +102,7 @@ class _Body(Struct):
     jump_wings: _JumpWings
     residual: _Residual
     certificate: _Certificate
+    regime: _Regime
     state: State
     reason: str
     since: datetime
@@ -159,6 +168,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         quoted_low=got.quoted_low,
         quoted_high=got.quoted_high,
         certificate=_tuple(Certificate, got.certificate),
+        regime=_tuple(Regime, got.regime),
         nis=got.nis,
         nis_dof=got.nis_dof,
         inside=got.inside,

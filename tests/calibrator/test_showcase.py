@@ -7,14 +7,14 @@ from option_chain import DAY, NOW, SECOND, F, instrument, quote
 from kvd.calibrator.board import Board
 from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.ladder import Rung
-from kvd.calibrator.showcase import MOVED_SDS, Clock, Showcase
+from kvd.calibrator.showcase import MOVED_SDS, Clock, Evidence, Showcase
 from kvd.config import Calibrator
 from kvd.core import svi
 from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint
 from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
-from kvd.surface import TrackRecord
+from kvd.surface import Regime, TrackRecord
 
 NEAR, FAR = NOW + 10 * DAY, NOW + 40 * DAY
 X = np.array([[-0.5, -0.12, -1.3, 0.3, 0.2], [-0.55, -0.1, -1.2, 0.2, 0.1]])
@@ -49,7 +49,8 @@ class Stage:
     def present(self, joint, touched=(), at_us=NOW):
         outcome = Outcome(np.array(touched, dtype=np.intp), np.full(len(touched), 2.5),
                           np.full(len(touched), 3), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
-        evidence = self.board, self.forwards, outcome if len(touched) else None
+        calm = Regime(1.0, 0.0, 0.0, 1.0, 0.5)
+        evidence = Evidence(self.board, self.forwards, outcome if len(touched) else None, calm)
         return self.showcase.show(Clock(at_us + 5, at_us, at_us + 1), joint, self.rungs, evidence)
 
 
