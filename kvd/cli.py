@@ -119,6 +119,42 @@ def report(
 
 
 @app.command()
+def tune(
+    tapes: Annotated[list[Path], typer.Argument(help="Tapes to learn from.", metavar="TAPE...")],
+    config: ConfigFile = None,
+    judges: Annotated[
+        list[Path] | None, typer.Option("--judge", help="Judge what was learnt on this tape, too; repeatable.")
+    ] = None,
+    toml: Annotated[Path | None, typer.Option(help="Write what was learnt to this new configuration file.")] = None,
+    as_json: AsJson = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the search, at most.")] = 4,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Learn this setting alone, such as dynamics.level_sd; repeatable.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; otherwise one a core.")] = None,
+) -> None:
+    """Learn noise scales and regimes from tapes. By predictive likelihood; Ctrl-C keeps the best so far."""
+    with mendable():
+        from kvd import app as wiring  # noqa: PLC0415
+
+        settings = _load(config).settings
+        names = wiring.chosen(only or ())
+        task = wiring.Task(settings, names, tuple(tapes), tuple(judges or ()), rounds)
+        with tables.steps("tuning") as progress:
+            tuned = wiring.tune(task, toml, workers, progress)
+        if as_json:
+            _print_json(tuned.json())
+        else:
+            tables.learnt(tuned.json())
+            if toml is None:
+                typer.echo(tuned.toml, nl=False)
+        tables.say(f"{tuned.evaluations} candidates judged in {tuned.seconds:.0f} s")
+        if tuned.stopped:
+            tables.say("interrupted: this is the best so far, and nothing was judged elsewhere")
+            raise typer.Exit(130)
+
+
+@app.command()
 def record(
     path: Annotated[Path, typer.Argument(help="A new tape; .zst and .gz are compressed.", metavar="TAPE")],
     venue: Annotated[str, typer.Option(help="Which venue to record.")] = "deribit",

@@ -171,7 +171,8 @@ class BatchFacts(NamedTuple):
     arbitrage on the venue's own bids and asks by kind (box, butterfly, calendar). By tenor bucket (0 to 4: under 1, 1
     to 7, 7 to 30, 30 to 90, over 90 days), ``coverage`` holds how many quotes there were and how many of their mids lay
     in the 50, 90 and 95 % predictive bands, and ``nis_by_tenor`` the NIS and its degrees of freedom. ``mark_alarms``
-    are the expiries whose smile the venue's marks have denied for a while, and still do.
+    are the expiries whose smile the venue's marks have denied for a while, and still do. ``log_likelihood`` is the sum
+    of ln of the predictive density at each of the ``quotes`` (`kvd.core.measurement.log_density`).
     """
 
     quotes: int
@@ -185,6 +186,7 @@ class BatchFacts(NamedTuple):
     coverage: Mapping[int, tuple[int, int, int, int]] = MappingProxyType({})
     nis_by_tenor: Mapping[int, tuple[float, int]] = MappingProxyType({})
     mark_alarms: tuple[int, ...] = ()
+    log_likelihood: float = 0.0
 
 
 class SurfaceUpdate(NamedTuple):

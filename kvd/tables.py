@@ -109,6 +109,23 @@ def progress(label: str) -> Iterator[Callable[[Any], object]]:
 
 
 @contextmanager
+def steps(label: str) -> Iterator[Callable[[int, int], object]]:
+    """A bar by steps done, of so many at most; nothing where there is no terminal."""
+    if not err.is_terminal:
+        yield lambda *_: None
+        return
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        TextColumn("{task.completed} of at most {task.total}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
 def counting(label: str) -> Iterator[Callable[[Any], object]]:
     """A count of frames with no end in sight; nothing where there is no terminal."""
     if not err.is_terminal:
@@ -152,6 +169,37 @@ def contest(underlyings: Mapping[str, Mapping[str, Any]]) -> None:
         _print_rows(["", *(name.replace("_", " ") for name in CONTENDERS)], rows(report))
         verdicts = [[t.name, t.value, t.bound, WORDS[t.met]] for t in targets(report)]
         _print_rows(["target", "is", "asked", ""], verdicts)
+
+
+def learnt(tuned: Mapping[str, Any]) -> None:
+    """Print what was learnt, and the measures before and after on each tape it was judged on."""
+    lines = [[n, f"{of['before']:g}", f"{of['after']:g}", _number(of["sd"], 2)] for n, of in tuned["learnt"].items()]
+    _print_rows(["setting", "before", "after", "sd of ln"], lines)
+    on = tuned["log_likelihood"]
+    out.print(f"log likelihood per quote, of {on['quotes']:,}: {on['before']:.4f} before, {on['after']:.4f} after")
+    for tape, underlyings in tuned["judged"].items():
+        for underlying, both in underlyings.items():
+            out.print(f"\n{underlying} of {tape}, not learnt from")
+            _print_rows(["", "before", "after"], _compared(both["before"], both["after"]))
+
+
+JUDGED = (
+    "log_likelihood", "inside", "heldout_inside", "heldout_rmse", "predictive_inside", "predictive_median", "nis_mean",
+    "held_ratio",
+)  # fmt: skip
+
+
+def _compared(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[list[str]]:
+    both = before, after
+    yield from ([name.replace("_", " "), *(_number(m.get(name), 5) for m in both)] for name in JUDGED)
+    for tenor in before["coverage_by_tenor"]:
+        of = [m["coverage_by_tenor"].get(tenor, {}) for m in both]
+        yield [f"90 % coverage, {tenor}", *(_number(coverage.get("90"), 3) for coverage in of)]
+    yield ["violations", *(str(sum(m["violations"].values())) for m in both)]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _print_rows(headings: Iterable[str], lines: Iterable[Iterable[str]]) -> None:

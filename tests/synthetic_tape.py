@@ -26,14 +26,14 @@ class Day(NamedTuple):
     seed: int = 1
 
 
-def write(path: Path, seconds: int = 200, per_second: int = 40, seed: int = 1) -> int:
-    """`seconds` of a market of six expiries at `path`; returns the number of frames."""
+def write(path: Path, seconds: int = 200, per_second: int = 40, seed: int = 1, every_s: int = 1) -> int:
+    """`seconds` of a market of six expiries at `path`, looked at every so many; returns the number of frames."""
     market = Market(seed, int(START.timestamp()) * 1_000_000, instruments=240, expiries_listed=6)
     frames = 0
     with path.open("wb") as tape:
-        for second in range(seconds):
-            market.step(1_000_000)
-            drawn = market.look(market.draw(len(market.instruments) if second == 0 else per_second))
+        for second in range(0, seconds, every_s):
+            market.step(every_s * 1_000_000)
+            drawn = market.look(market.draw(len(market.instruments) if second == 0 else every_s * per_second))
             frames += _write(tape, market, drawn)
     return frames
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "demo": ["--config", "--seconds", "--seed", "without network or configuration"],
     "replay": ["TAPE", "--output", "--speed", "--json", ".ndjson.zst", "Withhold a fifth"],
     "report": ["TAPE", "--config", "--json", "--html", "a cold refit", "needs plotly"],
+    "tune": ["TAPE...", "--judge", "--toml", "--json", "--rounds", "--only", "Ctrl-C keeps the best so far"],
     "record": ["TAPE", "--venue", "--seconds", ".zst and .gz are compressed"],
     "check": ["--config", "--json", "secrets are masked"],
     "bench": ["--json", "a bare floor"],

@@ -37,6 +37,7 @@ ROOMS: dict[str, set[str] | str] = {
     # floor 4
     "logs": {"config"},
     "report": {"surface", "quality", "checker"},
+    "tune": {"config"},
     "tables": {"quotes", "surface", "config", "quality", "report"},
     "app": ANYTHING,
     "bench": ANYTHING,

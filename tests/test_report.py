@@ -22,7 +22,8 @@ SCORES = {"inside", "inside_se", "rmse", "median", "n"}
 SAMPLED = SCORES | {f"heldout_{name}" for name in SCORES}
 PREDICTED = {f"{prefix}predictive_{name}" for prefix in ("", "heldout_") for name in SCORES}
 FILTER = {
-    "coverage", "coverage_by_tenor", "nis_mean", "nis_dof", "nis_by_tenor", "smiles_published", "held_ratio", "states",
+    "coverage", "coverage_by_tenor", "log_likelihood", "nis_mean", "nis_dof", "nis_by_tenor", "smiles_published",
+    "held_ratio", "states",
     "violations", "false_certificates", "diverged", "slice_updates", "update_us_per_slice",
     "step_us_per_slice", "same_refit_us_per_slice",
 }  # fmt: skip

@@ -61,7 +61,7 @@ def report(
     draw = _page() if html_file else None
     began_s = time.perf_counter()
     with ExitStack() as stack:
-        files = [stack.enter_context(_new(f)) if f else None for f in (json_file, html_file)]
+        files = [stack.enter_context(new_file(f)) if f else None for f in (json_file, html_file)]
         own, other = _both(path, settings, progress)
         measures = {u: _merged(own.measures[u], other[u]) for u in own.measures}
         reported = Reported(own.statistics, time.perf_counter() - began_s, measures)
@@ -74,7 +74,7 @@ def report(
 
 
 @contextmanager
-def _new(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path) -> Iterator[BinaryIO]:
     """A new file, which goes again if nothing comes of it."""
     with BufferedWriter(begin(path)) as file:
         try:

@@ -1,12 +1,16 @@
 """Quotes in, surface updates out. Synchronous and clockless: time is what the quotes say, so a tape replays exactly."""
 
 from kvd.calibrator.book import Book, Work
+from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.rehearsal import Recited
 from kvd.config import Settings
 from kvd.latest import Batch
 from kvd.quotes import Event, Gap, Quote
-from kvd.surface import SurfaceUpdate
+from kvd.surface import BatchFacts, SurfaceUpdate
 
-__all__ = ["Calibrator"]
+__all__ = ["Calibrator", "Rehearsal"]
+
+Key = tuple[str, str]  # venue, underlying
 
 
 class Calibrator:
@@ -16,7 +20,7 @@ class Calibrator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._books: dict[tuple[str, str], Book] = {}
+        self._books: dict[Key, Book] = {}
 
     def works(self) -> list[Work]:
         """What the newest update of each underlying was made from."""
@@ -24,18 +28,53 @@ class Calibrator:
 
     def step(self, batch: Batch) -> list[SurfaceUpdate]:
         """Apply one batch; returns an update for every underlying that it concerned."""
-        by_book: dict[tuple[str, str], list[Event]] = {}
-        for event in batch.events:
-            if isinstance(event, Gap):
-                for key in self._books:
-                    if key[0] == event.venue:
-                        by_book.setdefault(key, []).append(event)
-            else:
-                of = event.instrument if isinstance(event, Quote) else event
-                by_book.setdefault((of.venue, of.underlying), []).append(event)
         updates = []
-        for key, events in by_book.items():
+        for key, events in _by_book(batch, self._books).items():
             if key not in self._books:
                 self._books[key] = Book(*key, self._settings)
             updates.append(self._books[key].step(batch.instant_us, events))
         return updates
+
+
+class Rehearsal:
+    """One filter after another put through the same batches, and nothing shown: `begin`, then `step` by step.
+
+    What every filter hears alike is worked out the first time only; so [forward], [deribit] and which instruments are
+    withheld must stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self._settings = Settings()
+        self._books: dict[Key, Book] = {}
+        self._forwards: dict[Key, Recited] = {}
+
+    def begin(self, settings: Settings) -> None:
+        """Start anew, with another filter."""
+        self._settings, self._books = settings, {}
+        for forwards in self._forwards.values():
+            forwards.rewind()
+
+    def step(self, batch: Batch) -> list[BatchFacts]:
+        """Apply one batch; returns the facts of every underlying that it concerned."""
+        facts = []
+        for key, events in _by_book(batch, self._books).items():
+            if key not in self._forwards:
+                self._forwards[key] = Recited(Forwards(self._settings.forward))
+            if key not in self._books:
+                self._books[key] = Book(*key, self._settings, self._forwards[key])
+            facts.append(self._books[key].learn(events).facts)
+        return facts
+
+
+def _by_book(batch: Batch, known: dict[Key, Book]) -> dict[Key, list[Event]]:
+    """The events of a batch by venue and underlying; a gap concerns all books `known` of its venue."""
+    by_book: dict[Key, list[Event]] = {}
+    for event in batch.events:
+        if isinstance(event, Gap):
+            for key in known:
+                if key[0] == event.venue:
+                    by_book.setdefault(key, []).append(event)
+        else:
+            of = event.instrument if isinstance(event, Quote) else event
+            by_book.setdefault((of.venue, of.underlying), []).append(event)
+    return by_book

@@ -14,6 +14,7 @@ from kvd.calibrator.climate import Climate
 from kvd.calibrator.doors import Admitted
 from kvd.calibrator.forwards import Forwards, Heard
 from kvd.calibrator.ladder import Rung
+from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.showcase import Clock, Evidence, Showcase
 from kvd.calibrator.watch import Marks, remember
 from kvd.calibrator.young import Young
@@ -22,6 +23,7 @@ from kvd.core import dynamics, estimate, joint, kalman, measurement
 from kvd.core.daycount import VarianceTime, year_fraction
 from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.estimate import Outcome, Vols
+from kvd.core.measurement import Measurement
 from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
 
@@ -46,14 +48,24 @@ class Work(NamedTuple):
     vols: Vols
 
 
-class Book:
-    """The surface of one underlying. `step` is its whole interface: events in, what changed out."""
+class Learnt(NamedTuple):
+    """What the filter made of a batch: its outcome, if any quote was of use, expiries that left, and the facts."""
 
-    def __init__(self, venue: str, underlying: str, settings: Settings) -> None:
+    outcome: Outcome | None
+    withdrawn: tuple[int, ...]
+    facts: BatchFacts
+
+
+class Book:
+    """The surface of one underlying. `step` is its whole interface: events in, what changed out. `learn` is a step
+    that shows nothing. Forwards are found in `forwards`, by default anew.
+    """
+
+    def __init__(self, venue: str, underlying: str, settings: Settings, forwards: ForwardsFound | None = None) -> None:
         self._of = venue, underlying
         self._settings = settings
         self._board = Board()
-        self._forwards = Forwards(settings.forward)
+        self._forwards = forwards or Forwards(settings.forward)
         self._clock = VarianceTime(settings.calendar)
         self._climate = Climate(settings.regimes, settings.dynamics, self._clock)
         self._showcase = Showcase(venue, underlying, settings.calibrator)
@@ -72,6 +84,16 @@ class Book:
 
     def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
         """Apply the events of one batch that ends at `instant_us`."""
+        learnt = self.learn(events)
+        clock = Clock(instant_us, self._now_us, self._receive_us)
+        evidence = Evidence(self._board, self._forwards, learnt.outcome, self._climate.regime())
+        changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
+        self._marks.look(self._now_us, self._board, self._showcase.shown)
+        facts = learnt.facts._replace(mark_alarms=tuple(sorted(self._marks.diverged)))
+        return SurfaceUpdate(*self._of, instant_us, changed, learnt.withdrawn, facts)
+
+    def learn(self, events: Sequence[Event]) -> Learnt:
+        """Apply the events of one batch to the filter alone: no smile is made of it, and none repaired."""
         heard = [event for event in events if isinstance(event, Quote)]
         futures = [event for event in events if isinstance(event, ForwardQuote)]
         for event in events:
@@ -87,13 +109,7 @@ class Book:
         withheld = np.array([self._is_withheld(q) for q in quotes], dtype=np.bool_)
         said = self._forwards.hear(quotes, futures, withheld)
         outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused) if quotes else None
-        clock = Clock(instant_us, self._now_us, self._receive_us)
-        evidence = Evidence(self._board, self._forwards, outcome, self._climate.regime())
-        changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
-        self._marks.look(self._now_us, self._board, self._showcase.shown)
-        facts = _facts(outcome, self._buckets, refused, said, self._settings.measurement.inflated_below)
-        facts = facts._replace(mark_alarms=tuple(sorted(self._marks.diverged)))
-        return SurfaceUpdate(*self._of, instant_us, changed, withdrawn, facts)
+        return Learnt(outcome, withdrawn, _facts(outcome, self._buckets, refused, said, self._settings.measurement))
 
     def _gap(self, gap: Gap) -> None:
         self._noise_factor = self._settings.dynamics.gap_factor
@@ -166,12 +182,12 @@ class Book:
 
 
 def _facts(
-    outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], said: Heard, inflated_below: float
+    outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], said: Heard, m: Measurement
 ) -> BatchFacts:
     forwards: dict[str, Any] = {"forwards_outside_parity": said.outside, "forwards_gated": said.gated}
     if outcome is None:
         return BatchFacts(0, refused, {}, 0.0, 0, **forwards, executable=said.executable)
-    inflated = int(np.count_nonzero(outcome.weight < inflated_below))
+    inflated = int(np.count_nonzero(outcome.weight < m.inflated_below))
     return BatchFacts(
         quotes=len(outcome.weight),
         refused=refused,
@@ -180,6 +196,7 @@ def _facts(
         nis_dof=int(outcome.nis_dof.sum()),
         **forwards,
         executable=said.executable,
+        log_likelihood=float(measurement.log_density(outcome.innovation, outcome.S, m).sum()),
         **_by_tenor(outcome, buckets),
     )
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.core import dynamics, regimes
 from kvd.core.daycount import YEAR_US, VarianceTime, year_fraction
 from kvd.core.dynamics import Dynamics, Moves
@@ -28,7 +28,7 @@ class Climate:
         self._stepped_us = 0
         self._spot, self._z, self._precision = np.zeros(0), np.zeros(0), np.zeros(0)
 
-    def moves(self, joint: Joint, forwards: Forwards, from_us: int, now_us: int) -> Moves:
+    def moves(self, joint: Joint, forwards: ForwardsFound, from_us: int, now_us: int) -> Moves:
         """What is known of the step of `joint` from one batch to the next; the regimes take it when they are due."""
         spot = self._spot_moves(joint, forwards, now_us)
         longest_us = self._settings.step_s * 1e6
@@ -75,7 +75,7 @@ class Climate:
     def _forget(self, slices: int) -> None:
         self._spot, self._z, self._precision = np.zeros(slices), np.zeros(slices), np.zeros(slices)
 
-    def _spot_moves(self, joint: Joint, forwards: Forwards, now_us: int) -> Floats:
+    def _spot_moves(self, joint: Joint, forwards: ForwardsFound, now_us: int) -> Floats:
         """psi/sqrt(w0) d ln F of every slice since the last batch; 0 where there is no forward."""
         expiries = joint.expiry_us.tolist()
         now = {e: float(np.log(forwards[e].value)) for e in expiries if e in forwards}

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from kvd.calibrator import smiles
 from kvd.calibrator.board import Board
 from kvd.calibrator.doors import SETTLEMENT_US
-from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.ladder import Rung
+from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.repair import Repaired, Slices, repair
 from kvd.config import Calibrator
 from kvd.core.arbitrage import Surface
@@ -38,7 +38,7 @@ class Evidence(NamedTuple):
     """What smiles are made from besides the joint: the quotes, the forwards, what the batch did, and the regime."""
 
     board: Board
-    forwards: Forwards
+    forwards: ForwardsFound
     outcome: Outcome | None
     regime: Regime
 

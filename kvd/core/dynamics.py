@@ -14,7 +14,8 @@ forgotten where it is not quoted. Moves of two expiries correlate as
 
     corr(i, j) = exp(-|ln(tau_i / tau_j)| / correlation_length)
 
-The residual curve fades with time constant `residual_h`, its prior variance restored (`kvd.core.joint`).
+The residual curve fades with time constant `residual_h`, its prior restored: that of `kvd.core.residual`, its standard
+deviation times `residual_sd` (`kvd.core.joint`).
 """
 
 from typing import NamedTuple
@@ -45,6 +46,7 @@ class Dynamics(Struct, frozen=True, forbid_unknown_fields=True):
     call_wing_mean: float = 0.5
     wing_reversion_h: float = 3.0
     residual_h: float = 6.0
+    residual_sd: float = 1.0
     gap_factor: float = 2.0
 
 

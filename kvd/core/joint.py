@@ -91,7 +91,7 @@ def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dyna
     A = np.linalg.solve(_blocks(P), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
     V = keep**2 * (joint.V + explained @ joint.A.transpose(0, 2, 1)) - A @ cross.transpose(0, 2, 1)
     V = 0.5 * (V + V.transpose(0, 2, 1))
-    V[:, EVERY, EVERY] += (1 - keep**2) * (joint.V[:, :1, 0] > 0)
+    V[:, EVERY, EVERY] += (1 - keep**2) * d.residual_sd**2 * (joint.V[:, :1, 0] > 0)
     return Joint(x.reshape(-1, DIM), P, keep * joint.u, A, V, joint.expiry_us)
 
 
@@ -121,7 +121,7 @@ def admit(
         P,
         np.insert(joint.u, place, np.zeros(M), axis=0),
         np.insert(joint.A, place, np.zeros((M, DIM)), axis=0),
-        np.insert(joint.V, place, np.eye(M) * curved, axis=0),
+        np.insert(joint.V, place, np.eye(M) * curved * d.residual_sd**2, axis=0),
         np.insert(joint.expiry_us, place, expiry_us),
     )
 

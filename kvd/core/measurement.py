@@ -34,10 +34,11 @@ are hardly known tell nothing of noise and do not count. What a batch says toget
 at most: when the market jumps, all of them are off at once, and noise is not the reason.
 """
 
-from typing import NamedTuple
+import math
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -53,7 +54,7 @@ class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
     persistent_share: float = 0.5
     persistence_s: float = 60.0
     widest_half_ratio: float = 0.5
-    student_nu: float = 20.0
+    student_nu: Annotated[float, Meta(gt=2)] = 20.0
     inflated_below: float = 0.5
     scale_rate: float = 0.02
     outside_share: float = 0.09
@@ -80,6 +81,20 @@ def student_weight(innovation: Floats, S: Floats, m: Measurement) -> Floats:
     shrink = (m.student_nu - 2) / m.student_nu
     weight = (m.student_nu + 1) / (m.student_nu + innovation**2 / (S * shrink)) / shrink
     return np.asarray(np.minimum(1.0, weight))
+
+
+def log_density(innovation: Floats, S: Floats, m: Measurement) -> Floats:
+    """ln of the predictive density at each innovation, (N,): Student-t with variance `S`, in units of 1/vol.
+
+        ln t(e) = ln G((nu + 1)/2) - ln G(nu/2) - ln(nu pi s2)/2 - (nu + 1)/2 ln(1 + e**2/(nu s2)),   s2 = S (nu - 2)/nu
+
+    A proper score (Gneiting & Raftery 2007) of the law that `student_weight` assumes; an outlier costs
+    the logarithm of its distance, not the square, so that a few of them do not own the sum.
+    """
+    nu = m.student_nu
+    spread = S * (nu - 2)  # nu s2
+    height = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)
+    return np.asarray(height - 0.5 * np.log(np.pi * spread) - 0.5 * (nu + 1) * np.log1p(innovation**2 / spread))
 
 
 TENOR_EDGES_D = np.array([1.0, 7.0, 30.0, 90.0])

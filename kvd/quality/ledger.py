@@ -18,6 +18,7 @@ class Ledger:
         self._coverage = np.zeros((len(BUCKETS), 1 + len(BANDS)))
         self._nis = np.zeros((len(BUCKETS), 2))
         self._nis_total, self._dof_total = 0.0, 0
+        self._log_likelihood, self._quotes = 0.0, 0
         self._states: Counter[str] = Counter()
         self._published = 0
         self.touched = 0
@@ -30,6 +31,8 @@ class Ledger:
             self._nis[bucket] += nis, dof
         self._nis_total += update.facts.nis
         self._dof_total += update.facts.nis_dof
+        self._log_likelihood += update.facts.log_likelihood
+        self._quotes += update.facts.quotes
         self._states.update(smile.state for smile in update.smiles)
         self._published += len(update.smiles)
         self.touched += sum(smile.nis_dof > 0 for smile in update.smiles)
@@ -49,6 +52,7 @@ class Ledger:
             "nis_by_tenor": {
                 label: nis / dof for label, (nis, dof) in zip(BUCKETS, self._nis.tolist(), strict=True) if dof
             },
+            "log_likelihood": self._log_likelihood / self._quotes if self._quotes else None,
             "smiles_published": self._published,
             "held_ratio": self._states["held"] / self._published if self._published else None,
             "states": dict(self._states),
