@@ -18,6 +18,7 @@ from kvd.app.tape import batches
 from kvd.app.trial import try_tape
 from kvd.calibrator import Rehearsal
 from kvd.config import Settings
+from kvd.feeds.replay import read_tape
 from kvd.feeds.replay import replay as replay_tape
 from kvd.latest import Batch
 from kvd.tune import parameters
@@ -102,6 +103,8 @@ def tune(
     The result does not depend on `workers`. Raises TapeError, and RecordError where `toml` exists or cannot be begun.
     """
     began_s = time.perf_counter()
+    for path in {*task.tapes, *task.judges}:
+        read_tape(path)  # rather now than after an hour
     with ExitStack() as stack:
         file = stack.enter_context(new_file(toml)) if toml else None
         pool = stack.enter_context(_pool(workers))
