@@ -153,10 +153,10 @@ def test_a_rehearsal_hears_what_the_calibrator_hears_and_forwards_are_recited_ex
 
 @pytest.fixture(scope="module")
 def tapes(tmp_path_factory):
-    """An hour of the synthetic market, seen every 15 s, and an hour of another."""
+    """An hour of the synthetic market, seen every 15 s, and half an hour of another."""
     folder = tmp_path_factory.mktemp("tapes")
-    for seed in (1, 2):
-        synthetic_tape.write(folder / f"{seed}.ndjson", 3600, 4, seed, every_s=15)
+    for seed, seconds in ((1, 3600), (2, 1800)):
+        synthetic_tape.write(folder / f"{seed}.ndjson", seconds, 4, seed, every_s=15)
     return folder / "1.ndjson", folder / "2.ndjson"
 
 
@@ -200,17 +200,14 @@ def test_wrong_settings_are_mended_and_what_was_learnt_holds_on_another_tape(tap
     assert told["log_likelihood"]["quotes"] > 2000
     both = told["judged"]["2.ndjson"]["BTC"]
     assert both["after"]["log_likelihood"] > both["before"]["log_likelihood"] + 0.1
-    assert both["before"]["n"] == both["after"]["n"] > 500 and both["after"]["violations"]["butterfly"] == 0
+    assert both["before"]["n"] == both["after"]["n"] > 300 and both["after"]["violations"]["butterfly"] == 0
     values = {name: told["learnt"][name]["after"] for name in names}
     assert load(toml, {}).settings == parameters.replaced(Settings(), values)
     assert toml.read_text("utf-8").startswith("# Learnt by kvd tune from 1.ndjson.\n# Log likelihood per quote ")
 
-    alone = json.loads(tune(*asked, "--workers", 1).stdout)
-    assert (alone["learnt"], alone["log_likelihood"]) == (told["learnt"], told["log_likelihood"])
-
 
 def test_it_says_what_it_learnt_and_refuses_in_one_sentence(tapes, tmp_path):
-    done = tune(tapes[0], "--only", "dynamics.residual_h", "--rounds", 1)
+    done = tune(tapes[1], "--only", "dynamics.residual_h", "--rounds", 1)
     assert done.returncode == 0 and "dynamics.residual_h" in done.stdout and "log likelihood per quote" in done.stdout
     assert tomllib.loads(done.stdout.partition("# Learnt")[2].partition("\n\n")[2])["dynamics"]["residual_h"] > 0
     taken = tmp_path / "taken.toml"
@@ -228,6 +225,12 @@ def test_it_says_what_it_learnt_and_refuses_in_one_sentence(tapes, tmp_path):
         refused = tune(*arguments, "--rounds", 1)
         assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
         assert refused.stderr.startswith("kvd: ") and message in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_processes_change_nothing_but_the_time(tapes):
+    task = Task(Settings(), ("dynamics.residual_h",), tapes[1:], (), 1)
+    one, three = (wiring.tune(task, workers=n) for n in (1, 3))
+    assert one._replace(seconds=0.0) == three._replace(seconds=0.0)
 
 
 def test_ctrl_c_keeps_the_best_so_far(tapes, tmp_path):
