@@ -250,9 +250,10 @@ def test_ctrl_c_keeps_the_best_so_far(tapes, tmp_path):
     assert load(toml, {}).settings.measurement.half_spread_factor == after
 
 
-def test_ctrl_c_is_said_and_is_an_exit_code(tapes, tmp_path):
+def test_ctrl_c_is_an_exit_code_and_leaves_a_whole_file_or_none(tapes, tmp_path):
+    toml = tmp_path / "learnt.toml"
+
     async def interrupted():
-        toml = tmp_path / "learnt.toml"
         async with running("tune", tapes[0], "--toml", toml, "--rounds", "50", "--workers", "1") as process:
             await until(toml.exists)
             process.send_signal(signal.SIGINT)
@@ -260,4 +261,6 @@ def test_ctrl_c_is_said_and_is_an_exit_code(tapes, tmp_path):
             return process.returncode, said.decode()
 
     code, said = asyncio.run(interrupted())
-    assert code == 130 and "interrupted: this is the best so far" in said and "Traceback" not in said
+    assert code == 130 and "Traceback" not in said
+    assert toml.exists() == ("interrupted: this is the best so far" in said)
+    assert not toml.exists() or load(toml, {}).sources["dynamics.level_sd"].startswith("file")
