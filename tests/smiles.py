@@ -26,6 +26,7 @@ FACTS = BatchFacts(
     inflated={"outlier": 2},
     nis=18.5,
     nis_dof=20,
+    one_sided=4,
     forwards_outside_parity=1,
     forwards_gated=3,
     executable={"box": 1},

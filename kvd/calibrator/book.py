@@ -3,7 +3,7 @@ them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +11,24 @@ from numpy.typing import NDArray
 from kvd.calibrator import doors
 from kvd.calibrator.board import Board
 from kvd.calibrator.climate import Climate
-from kvd.calibrator.doors import Admitted
-from kvd.calibrator.forwards import Forwards, Heard
+from kvd.calibrator.doors import Admitted, OneSided
+from kvd.calibrator.facts import BatchOutcome, count, facts, inside
+from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.showcase import Clock, Evidence, Showcase
 from kvd.calibrator.watch import Marks, remember
 from kvd.calibrator.young import Young
 from kvd.config import Settings
-from kvd.core import dynamics, estimate, joint, kalman, measurement
+from kvd.core import censored, dynamics, estimate, joint, kalman, measurement
+from kvd.core.censored import Bounds
 from kvd.core.daycount import VarianceTime, year_fraction
 from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.estimate import Outcome, Vols
-from kvd.core.measurement import Measurement
 from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
 
 Floats = NDArray[np.float64]
-
-BANDS = (0.6744897501960817, measurement.BAND_90, 1.959963984540054)  # 50, 90 and 95 % of a normal law
 
 
 class Work(NamedTuple):
@@ -74,6 +73,7 @@ class Book:
         self._young = Young()
         self._joint = joint.EMPTY
         self.work: Work | None = None
+        self._aged = self._joint, 0, 0, 1.0, settings.dynamics, dynamics.STILL
         self._withheld: dict[str, bool] = {}
         self._now_us = 0
         self._receive_us = 0
@@ -108,8 +108,10 @@ class Book:
         refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
         withheld = np.array([self._is_withheld(q) for q in quotes], dtype=np.bool_)
         said = self._forwards.hear(quotes, futures, withheld)
-        outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused) if quotes else None
-        return Learnt(outcome, withdrawn, _facts(outcome, self._buckets, refused, said, self._settings.measurement))
+        outcome = BatchOutcome(None, None, self._buckets)
+        if quotes:
+            outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused)
+        return Learnt(outcome.of_vols, withdrawn, facts(outcome, refused, said, self._settings.measurement))
 
     def _gap(self, gap: Gap) -> None:
         self._noise_factor = self._settings.dynamics.gap_factor
@@ -137,10 +139,10 @@ class Book:
         refused |= admitted.refused
         return admitted
 
-    def _filter(self, admitted: Admitted, refused: dict[str, int]) -> Outcome | None:
-        """Predict to now, let new expiries in, and condition on what was admitted."""
-        if not len(admitted.k):
-            return None
+    def _filter(self, admitted: Admitted, refused: dict[str, int]) -> BatchOutcome:
+        """Predict to now, let new expiries in, and condition on what was admitted: on vols, then on bounds."""
+        if not len(admitted.k) and not len(admitted.one_sided.k):
+            return BatchOutcome(None, None, self._buckets)
         d, old, since_us, factor = self._settings.dynamics, self._joint, self._predicted_us, self._noise_factor
         moves = dynamics.STILL
         if self._predicted_us:
@@ -152,8 +154,16 @@ class Book:
             self._joint = joint.admit(self._joint, expiry_us, self._now_us, d, curved, self._clock)
             self._rungs[expiry_us] = Rung(self._now_us)
             self._young.begin(self._joint, expiry_us, self._now_us)
+        tau = year_fraction(self._now_us, self._joint.expiry_us)
+        self._aged = old, since_us or self._now_us, self._now_us, factor, d, moves
+        of_vols = self._measure(admitted, tau, refused) if len(admitted.k) else None
+        of_bounds = self._bound(admitted.one_sided, tau, refused) if len(admitted.one_sided.k) else None
+        return BatchOutcome(of_vols, of_bounds, self._buckets)
+
+    def _measure(self, admitted: Admitted, tau: Floats, refused: dict[str, int]) -> Outcome | None:
+        """Condition on two-sided quotes, and learn from their innovations how noisy they are."""
+        d, m = self._settings.dynamics, self._settings.measurement
         place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
-        tau, m = year_fraction(self._now_us, self._joint.expiry_us), self._settings.measurement
         self._buckets = measurement.bucket(tau[place])
         vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale.value[self._buckets], admitted.repetition)
         before = self._joint
@@ -162,14 +172,29 @@ class Book:
         except kalman.NotPositiveDefiniteError:
             refused["not_positive_definite"] = len(vols.k)
             return None
-        self.work = Work(old, since_us or self._now_us, self._now_us, factor, d, moves, before, tau, vols)
+        self.work = Work(*self._aged, before, tau, vols)
         self._climate.told(before, self._joint, outcome.touched)
         self._joint = self._young.settle(self._joint, tau, vols, self._now_us, (m, d))
         self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, vols.R, m)
         touched = [self._rungs[e] for e in self._joint.expiry_us[outcome.touched].tolist()]
         for rung in touched:
             rung.applied(self._now_us)
-        remember(touched, outcome, _inside(outcome), self._settings.watch)
+        remember(touched, outcome, inside(outcome), self._settings.watch)
+        return outcome
+
+    def _bound(self, alone: OneSided, tau: Floats, refused: dict[str, int]) -> Outcome | None:
+        """Condition on one-sided quotes. They say too little to keep a smile live, or to make one."""
+        known = np.isin(alone.expiry_us, self._joint.expiry_us)
+        k, vol, side = alone.k[known], alone.vol[known], alone.side[known]
+        place, m = np.searchsorted(self._joint.expiry_us, alone.expiry_us[known]), self._settings.measurement
+        count(refused, "one_sided", len(known) - len(place))
+        R = measurement.variance_alone(vol, m) * self._scale.value[measurement.bucket(tau[place])]
+        try:
+            self._joint, outcome = censored.update(self._joint, tau, Bounds(place, k, vol, side, R), m)
+        except kalman.NotPositiveDefiniteError:
+            count(refused, "not_positive_definite", len(place))
+            return None
+        count(refused, "idle", len(place) - (0 if outcome is None else len(outcome.weight)))
         return outcome
 
     def _is_withheld(self, quote: Quote) -> bool:
@@ -179,40 +204,3 @@ class Book:
         if name not in self._withheld:
             self._withheld[name] = held_out(c.hold_out_seed, name)
         return self._withheld[name]
-
-
-def _facts(
-    outcome: Outcome | None, buckets: NDArray[np.intp], refused: dict[str, int], said: Heard, m: Measurement
-) -> BatchFacts:
-    forwards: dict[str, Any] = {"forwards_outside_parity": said.outside, "forwards_gated": said.gated}
-    if outcome is None:
-        return BatchFacts(0, refused, {}, 0.0, 0, **forwards, executable=said.executable)
-    inflated = int(np.count_nonzero(outcome.weight < m.inflated_below))
-    return BatchFacts(
-        quotes=len(outcome.weight),
-        refused=refused,
-        inflated={"outlier": inflated} if inflated else {},
-        nis=float(outcome.nis.sum()),
-        nis_dof=int(outcome.nis_dof.sum()),
-        **forwards,
-        executable=said.executable,
-        log_likelihood=float(measurement.log_density(outcome.innovation, outcome.S, m).sum()),
-        **_by_tenor(outcome, buckets),
-    )
-
-
-def _by_tenor(outcome: Outcome, buckets: NDArray[np.intp]) -> dict[str, Any]:
-    """Coverage of the predictive bands and NIS of a batch, by tenor bucket."""
-    inside = _inside(outcome)
-    first = np.cumsum(outcome.nis_dof) - outcome.nis_dof
-    coverage, nis = {}, {}
-    for bucket in np.unique(buckets).tolist():
-        own, slices = inside[buckets == bucket], buckets[first] == bucket
-        coverage[bucket] = (len(own), *own.sum(axis=0).tolist())
-        nis[bucket] = float(outcome.nis[slices].sum()), int(outcome.nis_dof[slices].sum())
-    return {"coverage": coverage, "nis_by_tenor": nis}
-
-
-def _inside(outcome: Outcome) -> NDArray[np.bool_]:
-    """Which innovations lie in their 50, 90 and 95 % predictive bands, (N, 3)."""
-    return np.asarray(np.abs(outcome.innovation)[:, None] < np.sqrt(outcome.S)[:, None] * BANDS)

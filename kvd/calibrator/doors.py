@@ -18,14 +18,26 @@ Index = NDArray[np.intp]
 SETTLEMENT_US = 30 * 60 * 1_000_000  # the last half hour, in which the settlement average freezes the payoff
 
 
+class OneSided(NamedTuple):
+    """Bids or asks alone, sorted by expiry, each (N,): their vol bounds the smile's from `side` (see
+    `kvd.core.censored.Bounds`).
+    """
+
+    expiry_us: NDArray[np.int64]
+    k: Floats
+    vol: Floats
+    side: Floats
+
+
 class Admitted(NamedTuple):
-    """What passed, sorted by expiry, each (N,) (see `kvd.core.estimate.Vols`), and why others did not."""
+    """What passed, sorted by expiry, each (N,) (see `kvd.core.estimate.Vols`); bounds; and why others did not."""
 
     expiry_us: NDArray[np.int64]
     k: Floats
     vol: Floats
     R: Floats
     repetition: Floats
+    one_sided: OneSided
     refused: dict[str, int]
 
 
@@ -41,8 +53,9 @@ def admit(
     instruments, which are not posted either. `forward` (N,) is the forward at each quote's own instant, with which
     prices become vols and strikes log-moneynesses, NaN for none; without it, that is what the venue says.
 
-    The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided,
-    crossed, no_vol (a price no vol explains, such as a bid below intrinsic value), wide, in_the_money.
+    The reasons, in the order in which they are looked for: out_of_order, no_forward, settling, held_out, one_sided
+    (no bid or no ask, and no bound on the smile either: in the money, or without a vol), crossed, no_vol (a price no
+    vol explains, such as a bid below intrinsic value), wide, in_the_money.
     """
     row = board.rows(quotes)
     words = [(q.bid, q.ask, q.forward, q.mark_vol) for q in quotes]
@@ -56,14 +69,16 @@ def admit(
     bid_vol, ask_vol = black.implied_vol(np.array((bid, ask)) * unit, forward, strike, tau, sign)
     k, mid, half = np.log(strike / forward), 0.5 * (bid_vol + ask_vol), 0.5 * (ask_vol - bid_vol)
 
+    only = np.where(np.isnan(bid), ask_vol, bid_vol)
+    bounds = (np.isnan(bid) != np.isnan(ask)) & np.isfinite(only) & (sign * k >= 0)
     reasons = {
         "out_of_order": exchange_us < board.exchange_us[row],
         "no_forward": np.isnan(forward),
         "settling": expiry_us - now_us < SETTLEMENT_US,
         "held_out": withheld,
-        "one_sided": np.isnan(bid) | np.isnan(ask),
+        "one_sided": (np.isnan(bid) | np.isnan(ask)) & ~bounds,
         "crossed": bid >= ask,
-        "no_vol": np.isnan(mid),
+        "no_vol": np.isnan(mid) & ~bounds,
         "wide": half > m.widest_half_ratio * mid,
         "in_the_money": sign * k < -m.near_money_sd * mid * np.sqrt(tau),
     }
@@ -77,17 +92,19 @@ def admit(
 
     since_s = (exchange_us - board.exchange_us[row]) / 1e6
     current = ~(reasons["out_of_order"] | withheld)  # parity reads the board: a held-out price must not be on it
+    counted = passed & ~bounds
     if current.all():
-        _post(board, row, (k, bid, ask, bid_vol, ask_vol, mark_vol), exchange_us, passed)
+        _post(board, row, (k, bid, ask, bid_vol, ask_vol, mark_vol), exchange_us, counted)
     else:
         columns = tuple(column[current] for column in (k, bid, ask, bid_vol, ask_vol, mark_vol))
-        _post(board, row[current], columns, exchange_us[current], passed[current])
+        _post(board, row[current], columns, exchange_us[current], counted[current])
 
-    chosen = np.flatnonzero(passed)
-    chosen = chosen[np.argsort(expiry_us[chosen], kind="stable")]
+    order = np.argsort(expiry_us, kind="stable")
+    chosen, alone = order[counted[order]], order[(passed & bounds)[order]]
     tick_vol = board.tick[row] * unit / np.maximum(black.vega(forward, strike, tau, mid), 1e-12)
     R, repetition = measurement.variance(half, tick_vol, since_s, m)
-    return Admitted(expiry_us[chosen], k[chosen], mid[chosen], R[chosen], repetition[chosen], refused)
+    one_sided = OneSided(expiry_us[alone], k[alone], only[alone], np.where(np.isnan(bid[alone]), 1.0, -1.0))
+    return Admitted(expiry_us[chosen], k[chosen], mid[chosen], R[chosen], repetition[chosen], one_sided, refused)
 
 
 def _post(

@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SHORTEST_S = 1e-3
+ALONE = 0.1
 
 
 class Measurement(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +75,14 @@ def variance(half: Floats, tick_vol: Floats, since_s: Floats, m: Measurement) ->
     echo = 1 / np.tanh(0.5 * np.maximum(since_s, SHORTEST_S) / m.persistence_s)
     repeated = leaning * m.persistent_share * (echo - 1)
     return np.asarray(R), np.asarray(1 + repeated / R)
+
+
+def variance_alone(vol: Floats, m: Measurement) -> Floats:
+    """Variance of a vol that a bid or an ask alone bounds, (N,): as if its half-spread were the part `ALONE` of it.
+
+    How far off the maker may be who asks without bidding nobody knows; a price step only ever loosens a bound.
+    """
+    return np.asarray((m.half_spread_factor * ALONE * vol) ** 2 + m.floor_vol**2)
 
 
 def student_weight(innovation: Floats, S: Floats, m: Measurement) -> Floats:

@@ -101,6 +101,7 @@ class Metrics:
         self._publisher: PublisherStatistics | None = None
         self._published: Counter[tuple[str, ...]] = Counter()
         self._quotes: Counter[tuple[str, ...]] = Counter()
+        self._one_sided: Counter[tuple[str, ...]] = Counter()
         self._refused: Counter[tuple[str, ...]] = Counter()
         self._inflated: Counter[tuple[str, ...]] = Counter()
         self._forwards_gated: Counter[tuple[str, ...]] = Counter()
@@ -127,6 +128,7 @@ class Metrics:
         for expiry_us in update.withdrawn:
             self._smiles.pop((*family, _minute(expiry_us)), None)
         self._quotes[family] += facts.quotes
+        self._one_sided[family] += facts.one_sided
         self._forwards_gated[family] += facts.forwards_gated
         self._forwards_outside[family] += facts.forwards_outside_parity
         by_reason = (
@@ -197,6 +199,8 @@ class Metrics:
     def _of_batches(self) -> Iterator[Metric]:
         reasons = (*FAMILY, "reason")
         yield _counter("kvd_quotes_applied", "Quotes that moved a smile.", FAMILY, self._quotes.items())
+        alone = self._one_sided.items()
+        yield _counter("kvd_quotes_one_sided", "Quotes without bid or ask that bounded a smile.", FAMILY, alone)
         yield _counter("kvd_quotes_refused", "Quotes not used, by reason.", reasons, self._refused.items())
         yield _counter("kvd_quotes_inflated", "Quotes given less weight, by reason.", reasons, self._inflated.items())
         outside, gated, kinds = self._forwards_outside, self._forwards_gated, (*FAMILY, "kind")

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
-from option_chain import DAY, NOW, SECOND, F, chain, instrument, quote
+from option_chain import DAY, NOW, SECOND, F, chain, instrument, quote, smile_vol
 
 from kvd.calibrator.book import Book
 from kvd.config import Settings
@@ -26,7 +26,7 @@ def test_a_batch_counts_what_it_used_and_what_it_refused_by_reason():
     update = book().step(NOW, [*quotes, gone])
     assert (update.venue, update.underlying, update.publish_us) == ("deribit", "BTC", NOW)
     facts = update.facts
-    assert facts.refused == {"one_sided": 1, "no_forward": 2, "expired": 1}
+    assert facts.refused == {"idle": 1, "no_forward": 2, "expired": 1}
     assert facts.quotes == facts.nis_dof == 17 and facts.nis > 0 and facts.inflated == {}
     assert [s.nis_dof for s in update.smiles] == [8, 9]
     assert sum(s.nis for s in update.smiles) == pytest.approx(facts.nis)
@@ -41,6 +41,21 @@ def test_a_wild_quote_is_inflated_not_refused():
     quotes[4] = quote(quotes[4].instrument, at_us, lift=0.4)
     facts = b.step(at_us, quotes).facts
     assert facts.inflated == {"outlier": 1} and facts.refused == {} and facts.quotes == 9
+
+
+def test_an_ask_alone_below_the_smile_bounds_it_and_is_counted_apart():
+    """It moves the wing, and neither NIS nor coverage know of it; one that the smile keeps is idle."""
+    b, at_us = book(), NOW + SECOND
+    (before,) = b.step(NOW, chain(NEAR)).smiles
+    strike = F * np.exp(-3.5 * 0.6 * np.sqrt(8 / 365))
+    lift = float(before.vol(strike)) - 0.03 - smile_vol(np.log(strike / F), 8 / 365)
+    ask = msgspec.structs.replace(quote(instrument(NEAR, strike), at_us, lift=lift), bid=None)
+    update = b.step(at_us, [ask])
+    assert update.facts == BatchFacts(0, {}, {}, 0.0, 0, one_sided=1)
+    after = {s.expiry_us: s for s in b.step(at_us + 1, chain(NEAR, at_us + 1)).smiles}[NEAR]
+    assert after.vol(strike) < before.vol(strike) - 0.02
+    kept = msgspec.structs.replace(ask, ask=ask.ask + 0.01, exchange_us=at_us + 2)
+    assert b.step(at_us + 2, [kept]).facts == BatchFacts(0, {"idle": 1}, {}, 0.0, 0)
 
 
 def test_nothing_of_use_is_nothing_done():

@@ -52,7 +52,7 @@ def test_a_quote_soon_after_its_instruments_last_is_mostly_repetition():
 DEEP = instrument(EXPIRY, 0.7 * F, "call")
 REFUSED = {
     "no_forward": altered(forward=None),
-    "one_sided": altered(bid=None),
+    "one_sided": msgspec.structs.replace(quote(DEEP), bid=None),
     "crossed": altered(bid=GOOD.ask, ask=GOOD.bid),
     "no_vol": msgspec.structs.replace(quote(DEEP), bid=0.25),  # in the money by 0.3 coins
     "wide": quote(GOOD.instrument, half=0.4),
@@ -66,9 +66,23 @@ def test_a_quote_is_refused_by_name(reason):
     assert admitted.refused == {reason: 1} and len(admitted.k) == 0
 
 
-@pytest.mark.parametrize("side", ["bid", "ask"])
-def test_one_side_is_not_enough(side):
-    assert admit(altered(**{side: None})).refused == {"one_sided": 1}
+@pytest.mark.parametrize(("missing", "side"), [("bid", 1.0), ("ask", -1.0)])
+def test_one_side_is_a_bound_and_not_a_vol(missing, side):
+    board, alone = Board(), altered(**{missing: None})
+    admitted = admit(alone, board=board)
+    assert admitted.refused == {} and len(admitted.k) == 0 and not board.counted[board.rows([alone])].any()
+    assert admitted.one_sided.expiry_us.tolist() == [EXPIRY] and admitted.one_sided.side.tolist() == [side]
+    np.testing.assert_allclose(admitted.one_sided.vol, smile_vol(np.log(1.05), TAU) + side * 0.01, rtol=1e-9)
+    np.testing.assert_allclose(admitted.one_sided.k, np.log(1.05), rtol=1e-14)
+
+
+def test_a_quote_without_either_side_is_one_sided():
+    assert admit(altered(bid=None, ask=None)).refused == {"one_sided": 1}
+
+
+def test_a_held_out_instrument_bounds_nothing():
+    admitted = admit(altered(bid=None), withheld={GOOD.instrument.name})
+    assert admitted.refused == {"held_out": 1} and len(admitted.one_sided.k) == 0
 
 
 def test_a_locked_market_is_crossed():
