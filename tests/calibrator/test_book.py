@@ -48,7 +48,7 @@ def test_an_ask_alone_below_the_smile_bounds_it_and_is_counted_apart():
     b, at_us = book(), NOW + SECOND
     (before,) = b.step(NOW, chain(NEAR)).smiles
     strike = F * np.exp(-3.5 * 0.6 * np.sqrt(8 / 365))
-    lift = float(before.vol(strike)) - 0.03 - smile_vol(np.log(strike / F), 8 / 365)
+    lift = float(before.vol(strike)) - 0.15 - smile_vol(np.log(strike / F), 8 / 365)
     ask = msgspec.structs.replace(quote(instrument(NEAR, strike), at_us, lift=lift), bid=None)
     update = b.step(at_us, [ask])
     assert update.facts == BatchFacts(0, {}, {}, 0.0, 0, one_sided=1)
