@@ -7,8 +7,9 @@ batch finds the posterior of them all from that start; quotes heard age seconds 
 
     (vol s_level(tau))^2 age
 
-s_level being the process noise of ln ATM vol. Until it has grown up a slice is independent of the others, as it was
-when it came (`joint.admit`).
+s_level being the process noise of ln ATM vol. A start so uncertain believes whatever it hears first, so quotes that are
+far from what all of them come to together are discounted by what is left of them, and the posterior is found again.
+Until it has grown up a slice is independent of the others, as it was when it came (`joint.admit`).
 """
 
 from contextlib import suppress
@@ -17,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import dynamics, estimate, joint, kalman
+from kvd.core import dynamics, estimate, joint, kalman, smile
 from kvd.core.daycount import YEAR_US
 from kvd.core.dynamics import Dynamics
 from kvd.core.estimate import Vols
 from kvd.core.joint import Joint
-from kvd.core.measurement import Measurement
+from kvd.core.measurement import Measurement, student_weight
 from kvd.core.svi import DIM
 
 Floats = NDArray[np.float64]
@@ -86,7 +87,12 @@ def _found(start: Start, tau: Floats, now_us: int, m: Measurement, d: Dynamics) 
     age_us = np.concatenate([np.full(len(v.k), now_us - at_us) for at_us, v in start.heard])
     aged = R + vol**2 * dynamics.level_noise(tau, 1.0, d)[0, 0] * age_us / YEAR_US
     quotes = Vols(np.zeros(len(k), dtype=np.intp), k, vol, aged, repetition)
-    return estimate.update(start.joint, tau, quotes, m)[0]
+    found, _ = estimate.update(start.joint, tau, quotes, m)
+    left = vol - smile.vol(found.x, found.u, tau, quotes.place, k)
+    trust = student_weight(left, aged, m)
+    if trust.min() >= m.inflated_below:
+        return found
+    return estimate.update(start.joint, tau, quotes._replace(repetition=repetition / trust), m)[0]
 
 
 def _with(whole: Joint, i: int, own: Joint) -> Joint:
