@@ -29,6 +29,9 @@ from kvd.core.svi import DIM
 Floats = NDArray[np.float64]
 
 YOUNG_S = 150.0
+SECOND_THOUGHTS, NO_NEWS = 8, 0.1
+WILD = 0.1  # a weight below: about seven standard deviations away
+SCEPTIC = Measurement(student_nu=4.0)  # of what is left, which is smaller than what comes as a surprise
 MANY = 60  # quotes, after which a slice is young no longer: what a start costs is bounded
 
 
@@ -88,11 +91,15 @@ def _found(start: Start, tau: Floats, now_us: int, m: Measurement, d: Dynamics) 
     aged = R + vol**2 * dynamics.level_noise(tau, 1.0, d)[0, 0] * age_us / YEAR_US
     quotes = Vols(np.zeros(len(k), dtype=np.intp), k, vol, aged, repetition)
     found, _ = estimate.update(start.joint, tau, quotes, m)
-    left = vol - smile.vol(found.x, found.u, tau, quotes.place, k)
-    trust = student_weight(left, aged, m)
-    if trust.min() >= m.inflated_below:
-        return found
-    return estimate.update(start.joint, tau, quotes._replace(repetition=repetition / trust), m)[0]
+    trust = np.ones(len(k))
+    for _ in range(SECOND_THOUGHTS):
+        left = vol - smile.vol(found.x, found.u, tau, quotes.place, k)
+        weight = student_weight(left, aged, SCEPTIC)
+        before, trust = trust, np.where(weight < WILD, weight, 1.0)
+        if np.abs(trust - before).max() < NO_NEWS:
+            break
+        found, _ = estimate.update(start.joint, tau, quotes._replace(repetition=repetition / trust), m)
+    return found
 
 
 def _with(whole: Joint, i: int, own: Joint) -> Joint:
