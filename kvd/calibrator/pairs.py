@@ -171,6 +171,6 @@ def _calendars(pairs: Pairs, new: NDArray[np.bool_], now_us: int, f: ForwardFilt
     inverse = bool(pairs.inverse[rows[0]])  # an underlying is all in coins or all in the quote currency
     unit = 1.0 if inverse else np.exp(-forward)
     bid, ask = pairs.bid[rows, leg] * unit, pairs.ask[rows, leg] * unit
-    k, tau = np.log(pairs.strike[rows]) - forward, year_fraction(now_us, expiry_us)
+    k, tau = np.log(pairs.strike[rows]) - forward, year_fraction(now_us, expiries)
     sign = np.where(leg == 0, 1.0, -1.0)
-    return core.calendars(tau, k, bid, ask, sign, inverse, new[rows], f)
+    return core.calendars(tau, place, k, bid, ask, sign, inverse, new[rows], f)

@@ -30,12 +30,14 @@ from kvd.core.groups import begins
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 SAME_MOMENT = 2e-5  # prices of the underlying nearer than this, relatively, are of one moment
 ROUNDING = 1e-12
 TOGETHER_S = 1.0
 MARGIN_SDS = 3.0
+WIDEST_CARRY = 0.385  # the most of sqrt(t) (1 - t), for t in (0, 1)
 
 
 def boxes(expiry_us: Ints, low: Floats, high: Floats, new: Flags) -> int:
@@ -69,19 +71,43 @@ def butterflies(series: Ints, strike: Floats, bid: Floats, ask: Floats, base: Fl
 
 
 def calendars(
-    tau: Floats, k: Floats, bid: Floats, ask: Floats, sign: Floats, inverse: bool, new: Flags, f: ForwardFilter
-) -> int:
+    tau: Floats, place: Index, k: Floats, bid: Floats, ask: Floats, sign: Floats, inverse: bool, new: Flags,
+    f: ForwardFilter,
+) -> int:  # fmt: skip
     """How many pairs of one type, at least one of them marked in `new`, pay as calendars; (N,) each, `sign` 1 for
-    calls and -1 for puts. Prices are in units of the underlying, a linear one's over its forward; `k` are
-    log-moneynesses, each with the forward of its own expiry and instant.
+    calls and -1 for puts, `place` of ascending times to expiry `tau` (E,). Prices are in units of the underlying, a
+    linear one's over its forward; `k` are log-moneynesses, each with the forward of its own expiry and instant.
     """
     if not new.any():
         return 0
-    one, two = np.nonzero((tau[:, None] < tau) & (new[:, None] | new) & (sign[:, None] == sign))
-    if not len(one):
+    moment = f.spot_sd * np.sqrt(TOGETHER_S / YEAR_S)
+    cost = ask
+    if not inverse:  # of a put, at the widest margin that any earlier expiry can have
+        widest = MARGIN_SDS * (f.carry_move_sd * WIDEST_CARRY * tau**1.5 + moment)
+        cost = ask * np.where(sign > 0, 1.0, np.exp(-widest)[place])
+    early = np.flatnonzero(_cheapest_later(place, len(tau), sign, sign * k, cost) < bid - ROUNDING)
+    if not len(early):
         return 0
+    one, two = np.nonzero((place[early, None] < place) & (new[early, None] | new) & (sign[early, None] == sign))
+    one = early[one]
+    tau = tau[place]
     carry = f.carry_move_sd * np.sqrt(tau[one]) * (tau[two] - tau[one])
-    margin = MARGIN_SDS * (carry + f.spot_sd * np.sqrt(TOGETHER_S / YEAR_S))
+    margin = MARGIN_SDS * (carry + moment)
     cost = ask[two] if inverse else ask[two] * np.exp(sign[one] * margin)
     covered = sign[one] * (k[one] - k[two]) >= margin
     return int(np.count_nonzero(covered & (cost < bid[one] - ROUNDING)))
+
+
+def _cheapest_later(place: Index, places: int, sign: Floats, out: Floats, cost: Floats) -> Floats:
+    """For each option, what the cheapest of its type costs that is later and not further `out` of the money, (N,); inf
+    if there is none.
+
+    It costs N log N: to compare all pairs would cost as much as everything else in a busy batch.
+    """
+    order = np.argsort(out)
+    cheapest = np.full((len(out), 2, places + 1), np.inf)
+    put = (sign < 0).astype(np.intp)
+    cheapest[np.arange(len(out)), put[order], place[order]] = cost[order]
+    np.fmin.accumulate(cheapest, axis=0, out=cheapest)
+    np.fmin.accumulate(cheapest[:, :, ::-1], axis=2, out=cheapest[:, :, ::-1])
+    return np.asarray(cheapest[np.searchsorted(out[order], out, side="right") - 1, put, place + 1])

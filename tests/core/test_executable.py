@@ -65,7 +65,7 @@ def test_prices_of_different_moments_or_missing_prove_nothing():
 
 SETTINGS = ForwardFilter()
 side = st.floats(0.02, 0.3)
-options = st.lists(st.tuples(st.integers(1, 3), st.floats(-0.3, 0.3), side, side, st.booleans()), max_size=6)
+options = st.lists(st.tuples(st.integers(1, 3), st.floats(-0.3, 0.3), side, side, st.booleans()), max_size=8)
 
 
 @given(options, st.sampled_from([1.0, -1.0]), st.booleans())
@@ -84,11 +84,35 @@ def test_a_calendar_pays_at_once_and_never_costs_while_the_carry_stays_in_its_ma
                 units = (spot, late) if inverse else (1.0, 1.0)
                 assert many * max(long, 0) / units[1] - max(short, 0) / units[0] > -1e-9
     tau, k, bid, ask, new = np.array(drawn, dtype=np.float64).reshape(-1, 5).T
-    assert calendars(tau, k, bid, ask, np.full(len(tau), sign), inverse, new > 0, SETTINGS) == expected
+    tau, place = np.unique(tau, return_inverse=True)
+    assert calendars(tau, place, k, bid, ask, np.full(len(k), sign), inverse, new > 0, SETTINGS) == expected
 
 
 def test_a_call_and_a_put_are_no_calendar():
     tau, k, bid, ask = np.array([0.1, 0.2]), np.array([0.1, 0.0]), np.array([0.2, 0.01]), np.array([0.21, 0.02])
-    mixed = calendars(tau, k, bid, ask, np.array([1.0, -1.0]), True, np.ones(2, dtype=np.bool_), SETTINGS)
-    alike = calendars(tau, k, bid, ask, np.ones(2), True, np.ones(2, dtype=np.bool_), SETTINGS)
+    place, new = np.arange(2), np.ones(2, dtype=np.bool_)
+    mixed = calendars(tau, place, k, bid, ask, np.array([1.0, -1.0]), True, new, SETTINGS)
+    alike = calendars(tau, place, k, bid, ask, np.ones(2), True, new, SETTINGS)
     assert (mixed, alike) == (0, 1)
+
+
+chains = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+@given(chains, st.booleans())
+def test_of_many_options_those_that_cannot_pay_are_left_out_and_no_others(rng, inverse):
+    """Calls and puts of many expiries, some without a price: a search over pairs."""
+    n, tau = 60, np.array([0.001, 0.05, 0.3, 0.9, 2.5])
+    place, sign, new = rng.integers(0, 5, n), rng.choice([-1.0, 1.0], n), rng.random(n) < 0.5
+    k = np.round(rng.normal(0, 0.4, n), 1)
+    bid = np.maximum(sign * (1 - np.exp(k)), 0.0) + 0.4 * np.sqrt(tau[place]) * np.exp(rng.normal(0, 0.7, n))
+    ask = bid * rng.uniform(1.0, 1.2, n)
+    bid[rng.random(n) < 0.1], ask[rng.random(n) < 0.1] = np.nan, np.nan
+    expected = 0
+    for i, j in itertools.permutations(range(n), 2):
+        if sign[i] == sign[j] and place[i] < place[j] and (new[i] or new[j]):
+            one, two = tau[place[i]], tau[place[j]]
+            margin = 3 * (0.15 * one**0.5 * (two - one) + 0.8 * (1 / 31_536_000) ** 0.5)
+            many = 1.0 if inverse else np.exp(sign[i] * margin)
+            expected += sign[i] * (k[i] - k[j]) >= margin and many * ask[j] < bid[i] - 1e-12
+    assert calendars(tau, place, k, bid, ask, sign, inverse, new, SETTINGS) == expected
