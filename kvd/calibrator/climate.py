@@ -1,5 +1,7 @@
 """How lively one underlying is: gathers what batches say of its levels and steps the regimes now and then."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,9 +79,9 @@ class Climate:
 
     def _spot_moves(self, joint: Joint, forwards: ForwardsFound, now_us: int) -> Floats:
         """psi/sqrt(w0) d ln F of every slice since the last batch; 0 where there is no forward."""
-        expiries = joint.expiry_us.tolist()
-        now = {e: float(np.log(forwards[e].value)) for e in expiries if e in forwards}
-        moved = np.array([now[e] - self._log_forward.get(e, now[e]) if e in now else 0.0 for e in expiries])
+        expiries, before = joint.expiry_us.tolist(), self._log_forward
+        now = {e: math.log(forwards[e].value) for e in expiries if e in forwards}
+        moved = np.array([now[e] - before.get(e, now[e]) if e in now else 0.0 for e in expiries])
         self._log_forward = now
         tau = np.maximum(year_fraction(now_us, joint.expiry_us), self._dynamics.shortest_tau_d / dynamics.YEAR_D)
         slope = joint.x[:, SKEW] / (np.exp(joint.x[:, LEVEL]) * np.sqrt(tau))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -54,15 +55,18 @@ class Forwards:
         self._weighed_us = -WEIGHED_EVERY_US
         self._price = self._price_variance = np.zeros(0)
         self._bias = Bias(np.zeros(0), np.zeros(0), np.zeros(0))
+        self._found: dict[int, Forward] = {}  # as far as anybody has asked since the last batch
 
     def __contains__(self, expiry_us: int) -> bool:
         return expiry_us in self._sources.places
 
     def __getitem__(self, expiry_us: int) -> Forward:
-        i = self._sources.places[expiry_us]
-        value = math.exp(self._price[i] + self._bias.mean[i])
-        sd = value * math.sqrt(self._price_variance[i] + self._bias.variance[i])
-        return Forward(value, sd, self._dominant(expiry_us, i))
+        if not self._found:
+            value = np.exp(self._price + self._bias.mean)
+            sd = value * np.sqrt(self._price_variance + self._bias.variance)
+            found = zip(value.tolist(), sd.tolist(), self._dominant(), strict=True)
+            self._found = dict(zip(self._sources.places, starmap(Forward, found), strict=True))
+        return self._found[expiry_us]
 
     def hear(
         self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote], withheld: NDArray[np.bool_] | None = None
@@ -72,6 +76,7 @@ class Forwards:
         """
         at_us = np.array([q.exchange_us for q in quotes], dtype=np.int64)
         self._now_us = max([self._now_us, *at_us.tolist(), *[f.exchange_us for f in futures]])
+        self._found = {}
         for expiry_us in [e for e in self._sources.places if e <= self._now_us]:
             self.forget(expiry_us)
         known, gated = len(self._price), self._sources.gated
@@ -98,6 +103,7 @@ class Forwards:
         """Drop an expiry."""
         if expiry_us not in self:
             return
+        self._found = {}
         self._sources.forget(expiry_us)
         self._pairs.forget(expiry_us)
         self._names.pop(expiry_us, None)
@@ -171,12 +177,14 @@ class Forwards:
         said, said_variance = core.parity(place, len(follows), y, R, f)
         self._bias = core.bias(mean, variance, said, said_variance, f)
 
-    def _dominant(self, expiry_us: int, place: int) -> str:
-        if self._bias.parity_share[place] > 0.5:
-            return PARITY
-        if self._sources.follows[place] and not self._sources.follows.all():
-            return CARRY
-        return self._names.get(expiry_us, "")
+    def _dominant(self) -> list[str]:
+        """What each forward comes of, above all."""
+        by_parity, follows = (self._bias.parity_share > 0.5).tolist(), self._sources.follows.tolist()
+        carried = not all(follows)
+        return [
+            PARITY if parity else CARRY if carried and following else self._names.get(e, "")
+            for e, parity, following in zip(self._sources.places, by_parity, follows, strict=True)
+        ]
 
 
 def _newest(quotes: Sequence[Quote], f: ForwardFilter) -> dict[int, Said]:

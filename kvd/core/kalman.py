@@ -8,18 +8,20 @@ matrix, and nothing looks whether P stays positive definite. Everything that ent
 what leaves has been through a Cholesky factorisation.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from filterpy import kalman as engine
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv, dpotrf
+from scipy.linalg.lapack import dposv, dpotrf, dtrtrs
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 
 LEAST_PROBABILITY = 1e-6  # of a mode: none is ever ruled out
+FARTHEST = 600.0  # that a log-likelihood may be from zero: the estimator's own product must neither vanish nor overflow
 
 
 class NotPositiveDefiniteError(ArithmeticError):
@@ -65,28 +67,41 @@ def switch(modes: Modes, turned: Floats, F: Floats, Q: Floats, H: Floats, z: Flo
     `turned` (R, R) holds the probabilities of going from one mode to another, Q (R, n, n) each mode's process noise; F
     (n, n), H (m, n), z (m,) and variances R (m,) are common. Without rows the modes only mix and move.
     """
-    filters = []
-    for x, P, q in zip(modes.x, modes.P, Q, strict=True):
-        kf = _engine(x, P, max(len(z), 1))
-        kf.F, kf.Q = F, q
-        if len(z):
-            kf.H, kf.R = H, np.diag(R)
-        filters.append(kf)
+    filters = [_Mode(x[:, None], P, F, q, H, np.diag(R)) for x, P, q in zip(modes.x, modes.P, Q, strict=True)]
     imm = engine.IMMEstimator(filters, modes.mu, turned)
     imm.predict()
     log_mu = np.log(imm.cbar)
     if len(z):
         imm.update(z[:, None])
-        log_mu = log_mu + [kf.log_likelihood for kf in filters]  # the engine's own product underflows in a crash
+        log_mu = log_mu + [mode.log_likelihood for mode in filters]  # its own product loses count in a crash
     mu = np.maximum(np.exp(log_mu - log_mu.max()), LEAST_PROBABILITY)
-    checked = [_checked(kf.x, kf.P) for kf in filters]
+    checked = [_checked(mode.x, mode.P) for mode in filters]
     return Modes(np.array([x for x, _ in checked]), np.array([P for _, P in checked]), mu / mu.sum())
 
 
-def _engine(x: Floats, P: Floats, rows: int) -> engine.KalmanFilter:
-    kf = engine.KalmanFilter(dim_x=len(x), dim_z=rows)
-    kf.x, kf.P = x[:, None], P
-    return kf
+class _Mode:
+    """What filterpy's estimator asks of a filter, no more: making its `KalmanFilter` costs as much as the steps."""
+
+    def __init__(self, x: Floats, P: Floats, F: Floats, Q: Floats, H: Floats, R: Floats) -> None:
+        self.x, self.P = x, P
+        self.log_likelihood = 0.0  # up to a constant that all modes share
+        self._F, self._Q, self._H, self._R = F, Q, H, R
+
+    @property
+    def likelihood(self) -> float:
+        return math.exp(max(min(self.log_likelihood, FARTHEST), -FARTHEST))
+
+    def predict(self, _control: None = None) -> None:
+        self.x, self.P = engine.predict(self.x, self.P, self._F, self._Q)
+
+    def update(self, z: Floats) -> None:
+        H, P = self._H, self.P
+        root, info = dpotrf(H @ P @ H.T + self._R, lower=1)
+        if info:
+            raise NotPositiveDefiniteError("the variance of a mode's innovation is not positive definite")
+        white, _ = dtrtrs(root, z - H @ self.x, lower=1)
+        self.log_likelihood = -float(np.log(root.diagonal()).sum() + 0.5 * (white * white).sum())
+        self.x, self.P = engine.update(self.x, P, z, self._R, H)
 
 
 def _checked(x: Floats, P: Floats) -> tuple[Floats, Floats]:
