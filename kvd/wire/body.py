@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from kvd.surface import RESIDUAL_KNOTS, Smile, SurfaceUpdate
+from kvd.surface import RESIDUAL_KNOTS, Regime, Smile, SurfaceUpdate
 
 Kind = Literal["surface", "smile", "atm", "status"]
+KNOTS = orjson.Fragment(orjson.dumps(RESIDUAL_KNOTS))
 
 
 class Record(NamedTuple):
@@ -58,15 +59,11 @@ def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
     return Record(None, orjson.dumps(body), b"")
 
 
+@lru_cache(maxsize=4096)
 def iso(us: int) -> str:
     """Microseconds since the epoch as ``2026-12-25T08:00:00.000000Z``."""
     second, micros = divmod(us, 1_000_000)
-    return f"{_iso_second(second)}.{micros:06d}Z"
-
-
-@lru_cache(maxsize=4096)
-def _iso_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
+    return f"{datetime.fromtimestamp(second, UTC).isoformat()[:19]}.{micros:06d}Z"
 
 
 def _core(smile: Smile) -> dict[str, object]:
@@ -84,9 +81,9 @@ def _core(smile: Smile) -> dict[str, object]:
         call_wing_sd=sd.call_wing,
         svi=smile.raw._asdict(),
         jump_wings=smile.jump_wings._asdict(),
-        residual={"z": RESIDUAL_KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd},
+        residual={"z": KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd},
         certificate=_present(certificate._asdict()),
-        regime=smile.regime._asdict(),
+        regime=_regime(smile.regime),
         nis_dof=smile.nis_dof,
         quotes=smile.quotes,
         age_s=(smile.publish_us - smile.receive_us) / 1e6,
@@ -98,7 +95,14 @@ def _core(smile: Smile) -> dict[str, object]:
         "inside": smile.inside,
         "record": smile.record._asdict() if smile.record else None,
     }
-    return body | _present(perhaps)
+    body.update(_present(perhaps))
+    return body
+
+
+@lru_cache(maxsize=64)
+def _regime(regime: Regime) -> orjson.Fragment:
+    """All smiles of a batch share it."""
+    return orjson.Fragment(orjson.dumps(regime._asdict()))
 
 
 def _atm(smile: Smile) -> dict[str, object]:
