@@ -35,11 +35,11 @@ MONTH_Y = 30.0 / YEAR_D
 class Dynamics(Struct, frozen=True, forbid_unknown_fields=True):
     """[dynamics]: standard deviations per square-root year at a tenor of 30 days (`wing_sd`: in the long run)."""
 
-    level_sd: float = 0.9
-    skew_sd: float = 0.5
-    curvature_sd: float = 2.0
+    level_sd: float = 0.73
+    skew_sd: float = 0.47
+    curvature_sd: float = 2.3
     wing_sd: float = 0.1
-    tenor_power: float = 0.5
+    tenor_power: float = 0.51
     shortest_tau_d: float = 0.25
     correlation_length: float = 2.0
     put_wing_mean: float = 0.95

@@ -36,12 +36,12 @@ NEW_SD = 0.5  # of a level not seen before
 class RegimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """[regimes]: process noise of each regime relative to [dynamics], how long each lasts on average, and the SSR."""
 
-    calm: float = 0.7
-    active: float = 1.5
-    shock: float = 5.0
-    calm_h: float = 6.0
-    active_h: float = 1.5
-    shock_h: float = 0.25
+    calm: float = 0.62
+    active: float = 1.73
+    shock: float = 3.5
+    calm_h: float = 3.5
+    active_h: float = 0.93
+    shock_h: float = 0.15
     step_s: float = 10.0
     ssr_mean: float = 1.0
     ssr_sd: float = 0.7
