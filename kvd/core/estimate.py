@@ -17,6 +17,7 @@ form: with K = V B' C^-1 and xi' the move of the backbone's mean,
 NIS is that of all n prior innovations with the R that was not inflated, slice by slice.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dgeqrf, dposv, dpotrf, dtrtrs
 
 from kvd.core import groups, kalman, smile
-from kvd.core.joint import Joint, M, moved
+from kvd.core.joint import Joint, M, followed
 from kvd.core.measurement import Measurement, student_weight
 from kvd.core.svi import DIM, LEVEL
 
@@ -37,6 +38,7 @@ LONGEST = np.concatenate((np.full(DIM, LONGEST_STEP), np.full(M, np.inf)))
 # a shorter Gauss-Newton step moves the linearisation by less than the quotes can tell
 SETTLED_STEP = np.concatenate(([0.02, 0.02, 0.1, 0.15, 0.15], np.full(M, 2.0)))
 BACKBONE = np.arange(DIM)
+UPPER = np.triu(np.ones((DIM, DIM + 1)))  # of a QR factorisation, what is not reflectors
 NOWHERE = np.zeros(DIM + M)
 LOWEST = np.array([np.log(0.01), -2.0, np.log(1e-3), -3.0, -3.0])
 HIGHEST = np.array([np.log(5.0), 2.0, np.log(50.0), 3.0, 3.0])
@@ -131,21 +133,22 @@ class _Batch:
         self._H, self._B, self._y = J + B @ self._joint.A[self.place], B, y
         self._PH, self._VB = self._P @ self._H.T, self._V @ B.T
         self._BVB = B @ self._VB
+        self._HPH = self._H @ self._PH + self._BVB
 
     def judged(self, R: Floats) -> tuple[Floats, float, float]:
         """The innovations against what was predicted: their variances (n,), NIS, and the score along ln ATM vol over
         its standard deviation.
         """
-        S = self._H @ self._PH + self._BVB + np.diag(R)
+        S = _plus(self._HPH, R)
         along = self._H[:, LEVEL] / R
-        level = along @ self._y / np.sqrt(along @ S @ along)
+        level = along @ self._y / math.sqrt(along @ S @ along)
         return S.diagonal(), float(self._y @ _solve(S, self._y)), float(level)
 
     def settle(self, R: Floats, vol: Floats, k: Floats, tau: float, passes: int) -> None:
         """Linearise where Gauss-Newton comes to rest, `passes` steps away at most."""
         joint, i, at = self._joint, self.place, NOWHERE
         for _ in range(passes):
-            s = _solve(self._H @ self._PH + self._BVB + np.diag(R), self._y)
+            s = _solve(_plus(self._HPH, R), self._y)
             step = np.concatenate((self._PH @ s, self._VB @ s)) - at
             if (np.abs(step) < SETTLED_STEP).all():
                 break
@@ -159,13 +162,20 @@ class _Batch:
 
     def told(self, R: Floats) -> _Told:
         """Backbone and residual apart, with noise variances `R` (n,)."""
-        G = _root(self._BVB + np.diag(R))
+        G = _root(_plus(self._BVB, R))
         white, _ = dtrtrs(G, np.concatenate((self._H, self._y[:, None], self._VB.T), axis=1), lower=1)
         rows, rest = white[:, : DIM + 1], white[:, DIM + 1 :]  # G^-1 (H, y*) and G^-1 B V
         of_residual = rest.T @ rows
         if len(rows) > DIM:
-            rows = np.triu(dgeqrf(rows)[0][:DIM])
+            rows = dgeqrf(rows)[0][:DIM] * UPPER
         return _Told(rows[:, :DIM], rows[:, DIM], of_residual[:, :DIM], of_residual[:, DIM], self._V - rest.T @ rest)
+
+
+def _plus(C: Floats, R: Floats) -> Floats:
+    """C + diag(R)."""
+    S = C.copy()
+    S.ravel()[:: len(R) + 1] += R
+    return S
 
 
 def _root(C: Floats) -> Floats:
@@ -195,10 +205,9 @@ def _condition(joint: Joint, touched: Index, told: Sequence[_Told]) -> Joint:
     flat = joint.x.ravel()
     mean, P = kalman.update(flat, joint.P, H, z + H @ flat[own], own)
     bounded = np.minimum(np.maximum(mean.reshape(-1, DIM), LOWEST), HIGHEST)
-    posterior = moved(joint, bounded, P)
-    A, V = joint.A.copy(), joint.V.copy()
+    u, A, V = followed(joint, bounded), joint.A.copy(), joint.V.copy()
     for i, part in zip(touched.tolist(), told, strict=True):
-        posterior.u[i] += part.pull - part.gain @ (bounded[i] - joint.x[i])
+        u[i] += part.pull - part.gain @ (bounded[i] - joint.x[i])
         A[i] -= part.gain
         V[i] = part.V
-    return posterior._replace(A=A, V=V)
+    return Joint(bounded, P, u, A, V, joint.expiry_us)

@@ -58,9 +58,9 @@ def _blocks(P: Floats) -> Floats:
     return np.asarray(np.einsum("iaib->iab", P.reshape(slices, DIM, slices, DIM)))
 
 
-def moved(joint: Joint, x: Floats, P: Floats) -> Joint:
-    """The joint with new backbones; each residual's mean follows its own backbone."""
-    return joint._replace(x=x, P=P, u=joint.u + np.matmul(joint.A, (x - joint.x)[:, :, None])[:, :, 0])
+def followed(joint: Joint, x: Floats) -> Floats:
+    """Each residual's mean, (S, M), once its own backbone has moved to `x` (S, 5)."""
+    return np.asarray(joint.u + np.matmul(joint.A, (x - joint.x)[:, :, None])[:, :, 0])
 
 
 def covariances(joint: Joint, chosen: Index) -> Floats:

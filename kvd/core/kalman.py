@@ -41,16 +41,19 @@ def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floa
     """
     if not len(z):
         return x, P
-    if not (np.isfinite(z).all() and np.isfinite(H).all()):
+    if not math.isfinite(np.vdot(z, z) + np.vdot(H, H)):
         raise NotPositiveDefiniteError("a measurement row is not finite")
-    rows = P[own]
-    before = rows[:, own]
+    rows = P.take(own, axis=0)
+    before = rows.take(own, axis=1)
     mean, after = _checked(*engine.update(x[own, None], before, z[:, None], np.eye(len(z)), H))
     if len(own) == len(x):
         return mean, after
     regression = dposv(before, rows)[1]  # G'
-    P = P + regression.T @ ((after - before) @ regression)
-    return x + (mean - x[own]) @ regression, 0.5 * (P + P.T)
+    moved = regression.T @ ((after - before) @ regression)
+    moved = moved + moved.T
+    moved *= 0.5
+    moved += P
+    return x + (mean - x[own]) @ regression, moved
 
 
 class Modes(NamedTuple):
@@ -106,7 +109,7 @@ class _Mode:
 
 def _checked(x: Floats, P: Floats) -> tuple[Floats, Floats]:
     x, P = x[:, 0], 0.5 * (P + P.T)
-    if not (np.isfinite(x).all() and np.isfinite(P).all()):  # LAPACK may factorise a NaN without a word
+    if not math.isfinite(np.vdot(x, x) + np.vdot(P, P)):  # LAPACK may factorise a NaN without a word
         raise NotPositiveDefiniteError("the state or its covariance is not finite")
     if dpotrf(P)[1]:
         raise NotPositiveDefiniteError("the covariance is not positive definite")

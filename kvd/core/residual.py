@@ -60,14 +60,20 @@ _C = np.ascontiguousarray(CubicSpline(KNOTS, ROOT, bc_type="clamped").c.transpos
 SLOPE = CubicSpline(KNOTS, ROOT, bc_type="clamped")(KNOTS, 1)
 _BY_POWER = np.ascontiguousarray(_C.transpose(1, 2, 0))
 _INNER = KNOTS[1:-1].copy()
+_FALLING = np.array([3.0, 2.0, 1.0])
 
 
 def basis(z: Floats) -> tuple[Floats, Floats]:
     """phi and its derivative in z at points `z` (N,), each of shape (N, DIM)."""
     i, t, flat = _locate(z)
-    t, c = t[:, None], _C[i]
-    c3, c2, c1, c0 = c[:, 0], c[:, 1], c[:, 2], c[:, 3]
-    return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat[:, None]
+    powers = np.empty((len(z), 2, 4))  # of t: in the value, and in the slope
+    value, slope = powers[:, 0], powers[:, 1]
+    value[:, 3], value[:, 2] = 1.0, t
+    value[:, 1] = t * t
+    value[:, 0] = value[:, 1] * t
+    slope[:, :3], slope[:, 3] = value[:, 1:] * _FALLING * flat[:, None], 0.0
+    phi, phi_z = (powers @ _C.take(i, axis=0)).transpose(1, 0, 2)
+    return phi, phi_z
 
 
 def curve(u: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:

@@ -92,7 +92,7 @@ def multiplier_gradient(sl: Slices) -> Floats:
     dp[0], dc[0] = sl.left / sl.r - 2, 2 - sl.right / sl.r
     dp[1], dc[1] = bend * sl.put_factor, bend * sl.call_factor
     dp[2], dc[3] = sl.left, sl.right
-    if min(sl.p.min(), sl.c.min()) <= MIN_WING:
+    if (np.minimum(sl.p, sl.c) <= MIN_WING).any():
         dp *= sl.p > MIN_WING
         dc *= sl.c > MIN_WING
     dln_beta, dlean = 0.5 * (dp + dc) / sl.beta, 0.5 * (dc - dp)
