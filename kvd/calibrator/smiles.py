@@ -77,10 +77,10 @@ def reach(surface: Surface) -> Floats:
 def shapes(surface: Surface, covariances: Floats) -> list[Shape]:
     """Evaluate every slice of `surface` (T,); `covariances` (T, D, D) of its states begin with the backbone's."""
     tau, sl = surface.tau, svi.slices(surface.x)
-    multipliers = svi.multiplier_gradient(sl)
-    values, gradient = svi.parameters_and_jacobian(sl, multipliers)
+    wings = svi.wing_gradient(sl)
+    values, gradient = svi.parameters_and_jacobian(sl, wings)
     P, raw = covariances[:, : svi.DIM, : svi.DIM], svi.raw(sl, tau)
-    at_knots = smile.jacobian_at_knots(sl, multipliers, surface.u)
+    at_knots = smile.jacobian_at_knots(sl, wings, surface.u)
     columns = (
         tau.tolist(),
         map(Parameters._make, values.tolist()),

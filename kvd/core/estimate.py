@@ -80,7 +80,8 @@ def update(joint: Joint, tau: Floats, vols: Vols, m: Measurement) -> tuple[Joint
     The order of the quotes within a slice does not matter; the slices of `vols.place` must be ascending.
     """
     touched, first, dof, local = _groups(vols.place)
-    h, J, B = smile.vol_and_jacobian(joint.x[touched], joint.u[touched], tau[touched], local, vols.k)
+    x, u = joint.x.take(touched, axis=0), joint.u.take(touched, axis=0)
+    h, J, B = smile.vol_and_jacobian(x, u, tau.take(touched), local, vols.k)
     innovation = vols.vol - h
     ends = [*first[1:].tolist(), len(h)]
     batches = [

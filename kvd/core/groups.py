@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 def begins(keys: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a run of equal keys begins, (N,), among sorted `keys` (N,)."""
-    first = np.ones(len(keys), dtype=np.bool_)
+    first = np.empty(len(keys), dtype=np.bool_)
+    first[:1] = True
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
     return first

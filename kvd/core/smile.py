@@ -31,21 +31,21 @@ def vol_and_jacobian(x: Floats, u: Floats, tau: Floats, place: Index, k: Floats)
     sl = svi.slices(x)
     z = k / (sl.sigma * np.sqrt(tau))[place]
     phi, phi_z = residual.basis(z)
-    own = u[place]
+    own = u.take(place, axis=0)
     f, J = _gradient(
-        sl, svi.multiplier_gradient(sl), place, z, np.einsum("nm,nm->n", phi, own), np.einsum("nm,nm->n", phi_z, own)
+        sl, svi.wing_gradient(sl), place, z, np.einsum("nm,nm->n", phi, own), np.einsum("nm,nm->n", phi_z, own)
     )
     sigma = sl.sigma[place]
     return sigma * f, J, sigma[:, None] * phi
 
 
-def jacobian_at_knots(sl: svi.Slices, multipliers: Floats, u: Floats) -> Floats:
+def jacobian_at_knots(sl: svi.Slices, wings: Floats, u: Floats) -> Floats:
     """Gradient of the vol at the residual's knots in state and residual coefficients, (S, KNOTS, 5 + M), given the
-    slices' `svi.multiplier_gradient`.
+    slices' `svi.wing_gradient`.
     """
     S, K = len(u), len(residual.KNOTS)
     place, z = np.repeat(np.arange(S), K), np.tile(residual.KNOTS, S)
-    _, J = _gradient(sl, multipliers, place, z, (u @ residual.ROOT.T).ravel(), (u @ residual.SLOPE.T).ravel())
+    _, J = _gradient(sl, wings, place, z, (u @ residual.ROOT.T).ravel(), (u @ residual.SLOPE.T).ravel())
     gradient = np.empty((S, K, svi.DIM + residual.DIM))
     gradient[:, :, : svi.DIM] = J.reshape(S, K, svi.DIM)
     gradient[:, :, svi.DIM :] = sl.sigma[:, None, None] * residual.ROOT
@@ -53,15 +53,15 @@ def jacobian_at_knots(sl: svi.Slices, multipliers: Floats, u: Floats) -> Floats:
 
 
 def _gradient(
-    sl: svi.Slices, multipliers: Floats, place: Index, z: Floats, rho: Floats, rho_z: Floats
+    sl: svi.Slices, wings: Floats, place: Index, z: Floats, rho: Floats, rho_z: Floats
 ) -> tuple[Floats, Floats]:
     """f, (N,), and the gradient of the vol in the state, (N, 5), at `z` (N,) with the residual curve's value there."""
     sigma = sl.sigma[place]
-    gradient, omega, omega_z = svi.omega_gradient(sl, multipliers, place, z)
+    gradient, omega, omega_z = svi.omega_gradient(sl, wings, place, z)
     root = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
     f, half = np.maximum(root + rho, LEAST_F), 0.5 / root
     J = np.empty((svi.DIM, len(z)))
-    J[SKEW:] = (sigma * half) * gradient
+    np.multiply(sigma * half, gradient, out=J[SKEW:])
     J[LEVEL] = sigma * (f - z * (half * omega_z + rho_z))
     return f, J.T
 

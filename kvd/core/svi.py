@@ -69,9 +69,8 @@ def slices(x: Floats) -> Slices:
     twice, half = 2 * psi, 0.5 * kappa
     r = np.sqrt(psi * psi + half)
     far = r + np.abs(psi)
-    near = half / far  # r - |psi| without cancellation
-    rising = psi > 0
-    left, right = np.where(rising, far, near) * put_factor, np.where(rising, near, far) * call_factor
+    rise = np.where(psi > 0, far, half / far)  # r + psi without cancellation; r - psi is half over that
+    left, right = rise * put_factor, half / rise * call_factor
     p, c = np.maximum(left - twice, MIN_WING), np.maximum(right + twice, MIN_WING)
     beta, lean = 0.5 * (p + c), 0.5 * (c - p)
     t = (twice - lean) / beta
@@ -81,11 +80,8 @@ def slices(x: Floats) -> Slices:
     return Slices(sigma, psi, kappa, p, c, lean, beta, t, y, s, r, put_factor, call_factor, left, right, q)
 
 
-def multiplier_gradient(sl: Slices) -> Floats:
-    """Derivatives of (lean, beta s, ln s, y), the first two as they are, the others times beta s, (4, 4, S): at [i, j],
-    of the i-th in coordinate ``1 + j``.
-    """
-    # derivatives of p and c with respect to (psi, ln kappa, lambda_p, lambda_c), one row each; none at the bound
+def wing_gradient(sl: Slices) -> Floats:
+    """Derivatives of the wing slopes p and c in (psi, ln kappa, lambda_p, lambda_c), (2, 4, S); none at the bound."""
     d = np.zeros((2, 4, len(sl.psi)))
     dp, dc = d
     bend = 0.25 * sl.kappa / sl.r
@@ -95,16 +91,7 @@ def multiplier_gradient(sl: Slices) -> Floats:
     if (np.minimum(sl.p, sl.c) <= MIN_WING).any():
         dp *= sl.p > MIN_WING
         dc *= sl.c > MIN_WING
-    dln_beta, dlean = 0.5 * (dp + dc) / sl.beta, 0.5 * (dc - dp)
-    dt = -dlean / sl.beta - sl.t * dln_beta
-    dt[0] += 2 / sl.beta
-    dln_s = dln_beta - (3 * sl.t / sl.q) * dt
-    dln_s[1] -= 1.0
-    a = sl.beta * sl.s
-    gradient = np.empty((4, 4, len(sl.psi)))
-    gradient[0], gradient[1], gradient[2] = dlean, a * (dln_beta + dln_s), a * dln_s
-    gradient[3] = a / (sl.q * np.sqrt(sl.q)) * dt
-    return gradient
+    return d
 
 
 def _hyperbola(sl: Slices, index: Index | EachRow, z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -117,17 +104,31 @@ def _hyperbola(sl: Slices, index: Index | EachRow, z: Floats) -> tuple[Floats, F
     return scaled, root, d / root, scaled * (d + y) / (root + np.sqrt(y * y + 1))
 
 
-def omega_gradient(sl: Slices, multipliers: Floats, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
+def omega_gradient(sl: Slices, wings: Floats, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
     """Gradient of omega in (psi, ln kappa, lambda_p, lambda_c), (4, N), omega and omega', (N,), at `z` (N,), given the
-    slices' `multiplier_gradient`.
+    slices' `wing_gradient`.
+
+    With rho(z) the fraction in omega, its slope rho' and h = 1/(2 beta), the chain rule from (p, c, psi, ln kappa) is
+
+        d omega = z dB + beta s (rho (d ln beta + d ln s) - (z/s) rho' d ln s) + beta s (rho' - t) (1 - t**2)**-1.5 dt
+        dB = (dc - dp)/2,   d ln beta = h (dp + dc)
+        d ln s = d ln beta - 3 t/(1 - t**2) dt - d ln kappa,   dt = -2 h dB - t d ln beta + 4 h d psi
     """
     scaled, _, slope, rise = _hyperbola(sl, index, z)
-    # the four functions of z that multiply lean, beta s, d ln s and d y
-    basis = np.empty((4, len(z)))
-    basis[0], basis[1], basis[2], basis[3] = z, rise, -slope * scaled, slope - sl.t[index]
+    size = sl.beta * sl.s
+    t, h, of_y = sl.t[index], (0.5 / sl.beta)[index], (size / (sl.q * np.sqrt(sl.q)))[index]
+    size, steep = size[index], (3 * sl.t / sl.q)[index]
+    risen = size * rise
+    of_s = risen - size * slope * scaled
+    of_t = of_y * (slope - t) - steep * of_s
+    turned = h * of_t
+    apart, together = 0.5 * z - turned, h * (risen + of_s) - t * turned  # what (dc - dp) and (dc + dp) bring
+    dp, dc = wings.take(index, axis=2)
+    gradient = dp * (together - apart) + dc * (together + apart)
+    gradient[0] += 4 * turned
+    gradient[1] -= of_s
     lean = sl.lean[index]
-    omega = 1 + lean * z + (sl.beta * sl.s)[index] * rise
-    return np.einsum("in,ijn->jn", basis, multipliers[:, :, index]), omega, lean + sl.beta[index] * slope
+    return gradient, 1 + lean * z + risen, lean + sl.beta[index] * slope
 
 
 def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[Floats, Floats]:
@@ -135,7 +136,7 @@ def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[F
     sl = slices(x)
     sigma = sl.sigma[index]
     z = k / (sl.sigma * np.sqrt(tau))[index]
-    gradient, omega, omega_z = omega_gradient(sl, multiplier_gradient(sl), index, z)
+    gradient, omega, omega_z = omega_gradient(sl, wing_gradient(sl), index, z)
     vol = sigma * np.sqrt(np.maximum(omega, MIN_OMEGA))
     half = 0.5 * sigma * sigma / vol
     jacobian = np.empty((DIM, len(k)))
@@ -199,14 +200,12 @@ def jump_wings(sl: Slices, raw: Floats, tau: Floats) -> Floats:
     return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, (a + b * sigma * np.sqrt(1 - rho * rho)) / tau), axis=-1)
 
 
-def parameters_and_jacobian(sl: Slices, multipliers: Floats) -> tuple[Floats, Floats]:
+def parameters_and_jacobian(sl: Slices, wings: Floats) -> tuple[Floats, Floats]:
     """A trader's five numbers (ATM vol, skew, curvature, both wings), (S, 5), and their gradient in x, (S, 5, 5), given
-    the slices' `multiplier_gradient`.
+    the slices' `wing_gradient`.
     """
     values = np.stack((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c), axis=-1)
     gradient = np.zeros((len(sl.psi), DIM, DIM))
     gradient[:, LEVEL, LEVEL], gradient[:, SKEW, SKEW], gradient[:, CURVATURE, CURVATURE] = sl.sigma, 1.0, sl.kappa
-    # lean = (c - p)/2 is the first multiplier, and beta follows from the second and third: d(beta s)/(beta s) - d ln s
-    dlean, dbeta = multipliers[0], (multipliers[1] - multipliers[2]) / sl.s
-    gradient[:, PUT_WING, 1:], gradient[:, CALL_WING, 1:] = (dbeta - dlean).T, (dbeta + dlean).T
+    gradient[:, PUT_WING:, 1:] = wings.transpose(2, 0, 1)
     return values, gradient

@@ -26,7 +26,7 @@ EVERY = np.arange(3)
 
 def five_numbers(x):
     sl = svi.slices(x)
-    return svi.parameters_and_jacobian(sl, svi.multiplier_gradient(sl))
+    return svi.parameters_and_jacobian(sl, svi.wing_gradient(sl))
 
 
 def joint(seed=0, curved=1.0):

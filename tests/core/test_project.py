@@ -130,7 +130,7 @@ def test_what_is_published_of_it_stands_before_the_checker(seed, slices, bent):
         return
     raw, residuals = svi.to_raw(got.surface.x, got.surface.tau), residual.at_knots(got.surface.u)
     sl = svi.slices(got.surface.x)
-    values, _ = svi.parameters_and_jacobian(sl, svi.multiplier_gradient(sl))
+    values, _ = svi.parameters_and_jacobian(sl, svi.wing_gradient(sl))
     made = [
         smile(
             NOON + round(got.surface.tau[i] * 365 * DAY), tau=got.surface.tau[i], raw=RawSvi(*raw[i].tolist()),

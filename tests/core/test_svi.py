@@ -40,7 +40,7 @@ reach = st.lists(st.floats(-8.0, 8.0), min_size=1, max_size=20).map(np.array)
 
 def five_numbers(x):
     sl = svi.slices(x)
-    return svi.parameters_and_jacobian(sl, svi.multiplier_gradient(sl))
+    return svi.parameters_and_jacobian(sl, svi.wing_gradient(sl))
 
 
 def table(text):
