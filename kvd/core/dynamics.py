@@ -18,6 +18,7 @@ The residual curve fades with time constant `residual_h`, its prior restored: th
 deviation times `residual_sd` (`kvd.core.joint`).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -68,28 +69,26 @@ STILL = Moves(1.0, np.zeros(1), 0.0, 0.0)
 def transition(
     tau: Floats, dt_y: float, noise_factor: float, d: Dynamics, moves: Moves = STILL
 ) -> tuple[Floats, Floats, Floats]:
-    """``F`` (5S, 5S), ``u`` (5S,) and ``Q`` (5S, 5S) for the step of `dt_y` years that ends at times to expiry `tau`
-    (S,).
+    """Diagonal of ``F`` (5S,), which has nothing beside it, ``u`` (5S,) and ``Q`` (5S, 5S) for the step of `dt_y` years
+    that ends at times to expiry `tau` (S,).
 
     `noise_factor` makes the step as noisy as one so many times as long: above one after a gap. The state is
     slice-major: slice i holds rows 5i to 5i + 4.
     """
-    keep = np.ones(DIM)
-    keep[PUT_WING:] = np.exp(-dt_y * noise_factor * YEAR_D * 24 / d.wing_reversion_h)
-    mean = np.zeros(DIM)
-    mean[PUT_WING], mean[CALL_WING] = d.put_wing_mean, d.call_wing_mean
-    walks = np.sqrt(dt_y * noise_factor * moves.activity)
-    step = np.outer(walks * _by_tenor(tau, d), (d.level_sd, d.skew_sd, d.curvature_sd, 0.0, 0.0))
-    step[:, PUT_WING:] = d.wing_sd * np.sqrt(1 - keep[PUT_WING] ** 2)
-    coupled = np.einsum("ia,ij,ja->iaj", step, correlation(tau, d), step)
-    size = len(tau)
+    size, keep = len(tau), math.exp(-dt_y * noise_factor * YEAR_D * 24 / d.wing_reversion_h)
+    walks = math.sqrt(dt_y * noise_factor * moves.activity) * _by_tenor(tau, d)
+    step = np.empty((DIM, size))
+    step[LEVEL], step[SKEW], step[CURVATURE] = d.level_sd * walks, d.skew_sd * walks, d.curvature_sd * walks
+    step[PUT_WING:] = d.wing_sd * math.sqrt(1 - keep * keep)
+    coupled = step[:, :, None] * step[:, None, :] * correlation(tau, d)
+    coupled[LEVEL] += moves.ssr_var * moves.spot[:, None] * moves.spot
     Q = np.zeros((size, DIM, size, DIM))
-    every = np.arange(DIM)
-    Q[:, every, :, every] = coupled.transpose(1, 0, 2)
-    Q[:, LEVEL, :, LEVEL] += moves.ssr_var * np.outer(moves.spot, moves.spot)
-    u = np.tile((1 - keep) * mean, (size, 1))
-    u[:, LEVEL] += moves.ssr * moves.spot
-    return np.diag(np.tile(keep, size)), u.ravel(), Q.reshape(size * DIM, size * DIM)
+    np.einsum("iaja->aij", Q)[:] = coupled
+    F, u = np.ones((size, DIM)), np.zeros((size, DIM))
+    F[:, PUT_WING:] = keep
+    u[:, LEVEL] = moves.ssr * moves.spot
+    u[:, PUT_WING], u[:, CALL_WING] = (1 - keep) * d.put_wing_mean, (1 - keep) * d.call_wing_mean
+    return F.ravel(), u.ravel(), Q.reshape(size * DIM, size * DIM)
 
 
 def level_noise(tau: Floats, dt_y: float, d: Dynamics) -> Floats:

@@ -6,6 +6,7 @@ are held conditionally on its backbone, which loses nothing as long as no quote 
     u = u_mean + A (x - x_mean) + e,   e ~ N(0, V), independent of every backbone
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,6 @@ class Joint(NamedTuple):
 
 
 M = residual.DIM
-EVERY = np.arange(M)
 EMPTY = Joint(
     np.zeros((0, DIM)),
     np.zeros((0, 0)),
@@ -84,14 +84,17 @@ def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dyna
     tau = year_fraction(to_us, joint.expiry_us)
     F, b, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d, moves)
     x, P = kalman.predict(joint.x.ravel(), joint.P, F, b, Q)
-    keep = np.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))
+    keep = math.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))
     # cov(u', x') = keep A P F', F being diagonal; the regression on the new backbone, and what is left unexplained
     explained = joint.A @ _blocks(joint.P)
-    cross = keep * explained * F.diagonal().reshape(-1, 1, DIM)
-    A = np.linalg.solve(_blocks(P), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
-    V = keep**2 * (joint.V + explained @ joint.A.transpose(0, 2, 1)) - A @ cross.transpose(0, 2, 1)
-    V = 0.5 * (V + V.transpose(0, 2, 1))
-    V[:, EVERY, EVERY] += (1 - keep**2) * d.residual_sd**2 * (joint.V[:, :1, 0] > 0)
+    cross = explained * (keep * F.reshape(-1, 1, DIM))
+    A: Floats = np.linalg.solve(_blocks(P), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+    V = joint.V + explained @ joint.A.transpose(0, 2, 1)
+    V *= keep**2
+    V -= A @ cross.transpose(0, 2, 1)
+    V = V + V.transpose(0, 2, 1)
+    V *= 0.5
+    np.einsum("imm->im", V)[:] += (1 - keep**2) * d.residual_sd**2 * (joint.V[:, :1, 0] > 0)
     return Joint(x.reshape(-1, DIM), P, keep * joint.u, A, V, joint.expiry_us)
 
 

@@ -29,8 +29,12 @@ class NotPositiveDefiniteError(ArithmeticError):
 
 
 def predict(x: Floats, P: Floats, F: Floats, u: Floats, Q: Floats) -> tuple[Floats, Floats]:
-    """Time update ``x' = F x + u``, ``P' = F P F^T + Q``; x and u (n,), the matrices (n, n)."""
-    return _checked(*engine.predict(x[:, None], P, F, Q, u[:, None]))
+    """Time update ``x' = F x + u``, ``P' = F P F^T + Q``; x, u and F, a diagonal, (n,), P and Q (n, n).
+
+    The engine takes the step in coordinates that F has scaled already: with as many as there are, two products of
+    matrices would cost more than all else.
+    """
+    return _checked(*engine.predict((F * x)[:, None], F[:, None] * P * F, 1.0, Q, u[:, None]))
 
 
 def update(x: Floats, P: Floats, H: Floats, z: Floats, own: Index) -> tuple[Floats, Floats]:

@@ -47,7 +47,7 @@ def test_wings_keep_their_long_run_deviation(dt, factor):
     F, _, Q = dynamics.transition(np.array([DAY, 90 * DAY]), dt, factor, D)
     shared = np.kron(dynamics.correlation(np.array([DAY, 90 * DAY]), D), np.diag([0, 0, 0, 0.3**2, 0.3**2]))
     wings = np.array([PUT_WING, CALL_WING, DIM + PUT_WING, DIM + CALL_WING])
-    after = F @ shared @ F.T + Q
+    after = np.outer(F, F) * shared + Q
     np.testing.assert_allclose(after[np.ix_(wings, wings)], shared[np.ix_(wings, wings)], rtol=1e-9, atol=1e-15)
 
 
@@ -80,7 +80,7 @@ def test_level_skew_and_curvature_stay_and_wings_return(tau, dt, put_wing, call_
     x = np.tile([math.log(0.6), -0.1, math.log(0.2), put_wing, call_wing], len(tau))
     decay = math.exp(-dt * 365 * 24 / 24.0)
     expected = [math.log(0.6), -0.1, math.log(0.2), 0.7 + (put_wing - 0.7) * decay, 0.3 + (call_wing - 0.3) * decay]
-    np.testing.assert_allclose((F @ x + u).reshape(-1, DIM), np.tile(expected, (len(tau), 1)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose((F * x + u).reshape(-1, DIM), np.tile(expected, (len(tau), 1)), rtol=1e-9, atol=1e-12)
 
 
 @given(steps)
@@ -89,7 +89,7 @@ def test_two_halves_are_a_whole_for_the_mean(dt):
     x = np.tile([-0.5, 0.1, -1.0, 2.0, -2.0], 2)
     F, u, _ = dynamics.transition(tau, dt, 1.0, D)
     half_F, half_u, _ = dynamics.transition(tau, dt / 2, 1.0, D)
-    np.testing.assert_allclose(F @ x + u, half_F @ (half_F @ x + half_u) + half_u, rtol=1e-10)
+    np.testing.assert_allclose(F * x + u, half_F * (half_F * x + half_u) + half_u, rtol=1e-10)
 
 
 def test_the_first_slice_of_all_starts_plain_and_very_uncertain():

@@ -363,7 +363,7 @@ def test_level_innovations_are_standard_normal_and_white_if_the_model_is_right()
     F, drift, Q = transition(TAU, minute / YEAR_US, 1.0, d)
     for n in range(300):
         if n:
-            x = F @ x + drift + rng.multivariate_normal(np.zeros(S * DIM), Q, method="cholesky")
+            x = F * x + drift + rng.multivariate_normal(np.zeros(S * DIM), Q, method="cholesky")
             joint = predict(
                 joint._replace(expiry_us=EXPIRY_US + (n + 1) * minute), NOW + n * minute, NOW + (n + 1) * minute, 1.0, d
             )

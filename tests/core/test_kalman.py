@@ -64,12 +64,12 @@ def test_update_is_that_of_the_information_form(dims):
 def test_a_step_is_filterpys_own(dims):
     x, P, H, z, rng = problem(dims)
     n = len(x)
-    F, u, Q = np.diag(rng.uniform(0.5, 1, n)), rng.normal(size=n), np.diag(rng.uniform(0, 0.1, n))
+    F, u, Q = rng.uniform(0.5, 1, n), rng.normal(size=n), np.diag(rng.uniform(0, 0.1, n))
     engine = KalmanFilter(dim_x=n, dim_z=len(z))
     engine.x, engine.P, engine.F, engine.Q, engine.H, engine.R, engine.B = (
         x[:, None],
         P,
-        F,
+        np.diag(F),
         Q,
         H,
         np.eye(len(z)),
@@ -84,11 +84,11 @@ def test_a_step_is_filterpys_own(dims):
 
 @given(dims)
 def test_predict_is_the_textbooks(dims):
-    x, P, F, _, rng = problem((dims[0], dims[0], dims[2]))
-    u, q = rng.normal(size=len(x)), rng.normal(size=(len(x), 2))
+    x, P, _, _, rng = problem(dims)
+    F, u, q = rng.normal(size=len(x)), rng.normal(size=len(x)), rng.normal(size=(len(x), 2))
     got_x, got_P = kalman.predict(x, P, F, u, q @ q.T)
-    np.testing.assert_allclose(got_x, F @ x + u, rtol=1e-12)
-    np.testing.assert_allclose(got_P, F @ P @ F.T + q @ q.T, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(got_x, F * x + u, rtol=1e-12)
+    np.testing.assert_allclose(got_P, np.diag(F) @ P @ np.diag(F) + q @ q.T, rtol=1e-9, atol=1e-12)
 
 
 @given(dims)
@@ -106,7 +106,7 @@ def test_the_posterior_is_positive_definite_symmetric_and_no_wider(dims):
 def test_a_long_life_does_not_wear_the_covariance_out():
     x, P, H, z, rng = problem((10, 5, 1))
     for _ in range(2000):
-        x, P = kalman.predict(x, P, np.eye(10), np.zeros(10), 1e-12 * np.eye(10))
+        x, P = kalman.predict(x, P, np.ones(10), np.zeros(10), 1e-12 * np.eye(10))
         x, P = update(x, P, rng.normal(size=H.shape) * 1e3, z)
     assert np.linalg.eigvalsh(P).min() > 0
 
@@ -138,7 +138,7 @@ def test_an_update_lets_nothing_in_that_is_not_finite(place, bad):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", ["x", "P", "F", "u", "Q"])
 def test_a_prediction_lets_nothing_out_that_is_not_finite(place, bad):
-    arguments = {"x": np.zeros(2), "P": np.eye(2), "F": np.eye(2), "u": np.zeros(2), "Q": np.eye(2)}
+    arguments = {"x": np.zeros(2), "P": np.eye(2), "F": np.ones(2), "u": np.zeros(2), "Q": np.eye(2)}
     arguments[place].flat[0] = bad
     with np.errstate(invalid="ignore"), pytest.raises(kalman.NotPositiveDefiniteError):
         kalman.predict(**arguments)
@@ -147,6 +147,6 @@ def test_a_prediction_lets_nothing_out_that_is_not_finite(place, bad):
 @pytest.mark.parametrize("P", [np.diag([1.0, -0.1]), np.array([[1.0, 2.0], [2.0, 1.0]]), np.zeros((2, 2))])
 def test_a_covariance_that_is_none_is_refused(P):
     with pytest.raises(kalman.NotPositiveDefiniteError):
-        kalman.predict(np.zeros(2), P, np.eye(2), np.zeros(2), np.zeros((2, 2)))
+        kalman.predict(np.zeros(2), P, np.ones(2), np.zeros(2), np.zeros((2, 2)))
     with pytest.raises(kalman.NotPositiveDefiniteError):
         update(np.zeros(2), P, np.array([[0.0, 0.1]]), np.ones(1))
