@@ -6,7 +6,6 @@ are held conditionally on its backbone, which loses nothing as long as no quote 
     u = u_mean + A (x - x_mean) + e,   e ~ N(0, V), independent of every backbone
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -84,11 +83,11 @@ def predict(joint: Joint, from_us: int, to_us: int, noise_factor: float, d: Dyna
     tau = year_fraction(to_us, joint.expiry_us)
     F, b, Q = dynamics.transition(tau, (to_us - from_us) / YEAR_US, noise_factor, d, moves)
     x, P = kalman.predict(joint.x.ravel(), joint.P, F, b, Q)
-    keep = math.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))
+    keep = np.exp(-(to_us - from_us) * noise_factor / (d.residual_h * 3600e6))
     # cov(u', x') = keep A P F', F being diagonal; the regression on the new backbone, and what is left unexplained
     explained = joint.A @ _blocks(joint.P)
     cross = explained * (keep * F.reshape(-1, 1, DIM))
-    A: Floats = np.linalg.solve(_blocks(P), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+    A = np.linalg.solve(_blocks(P), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
     V = joint.V + explained @ joint.A.transpose(0, 2, 1)
     V *= keep**2
     V -= A @ cross.transpose(0, 2, 1)
