@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from kvd.calibrator.forwards import Heard
 from kvd.core import measurement
 from kvd.core.estimate import Outcome
+from kvd.core.groups import begins
 from kvd.core.measurement import Measurement
 from kvd.surface import BatchFacts
 
@@ -60,7 +61,7 @@ def _predicted(outcome: Outcome, buckets: NDArray[np.intp], m: Measurement) -> d
     within = inside(outcome)
     first = np.cumsum(outcome.nis_dof) - outcome.nis_dof
     coverage, nis = {}, {}
-    for bucket in np.unique(buckets).tolist():
+    for bucket in buckets[begins(buckets)].tolist():  # quotes are sorted by expiry
         own, slices = within[buckets == bucket], buckets[first] == bucket
         coverage[bucket] = (len(own), *own.sum(axis=0).tolist())
         nis[bucket] = float(outcome.nis[slices].sum()), int(outcome.nis_dof[slices].sum())

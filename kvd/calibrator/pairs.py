@@ -164,9 +164,10 @@ def executable(
 def _calendars(pairs: Pairs, new: NDArray[np.bool_], now_us: int, f: ForwardFilter, bias: Mapping[int, float]) -> int:
     rows, leg = np.nonzero(pairs.at_us >= now_us - core.TOGETHER_S * 1e6)
     expiry_us = pairs.expiry_us[rows]
-    expiries, place = np.unique(expiry_us, return_inverse=True)
+    expiries = np.array(sorted(set(expiry_us.tolist())), dtype=np.int64)
     if len(expiries) < 2:
         return 0
+    place = np.searchsorted(expiries, expiry_us)
     forward = pairs.base[rows, leg] + np.array([bias.get(e, 0.0) for e in expiries.tolist()])[place]
     inverse = bool(pairs.inverse[rows[0]])  # an underlying is all in coins or all in the quote currency
     unit = 1.0 if inverse else np.exp(-forward)

@@ -49,7 +49,9 @@ class VarianceTime:
 
     def years(self, from_us: int, to_us: Times) -> Floats:
         """Years of variance time from one instant to each of `to_us`; what overlaps adds up, but time never stops."""
-        extra = self._weekend * (_weekend_us(to_us) - _weekend_us(np.asarray(from_us)))
+        extra: float | Floats = 0.0
+        if self._weekend:
+            extra = self._weekend * (_weekend_us(to_us) - _weekend_us(np.asarray(from_us)))
         for start_us, end_us, more in self._spans:
             extra = extra + more * (np.clip(to_us, start_us, end_us) - np.clip(from_us, start_us, end_us))
         return np.asarray(np.maximum(to_us - from_us + extra, 0.01 * (to_us - from_us)) / YEAR_US)
