@@ -50,18 +50,17 @@ def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Re
     its neighbours must live with what was shown of it.
     """
     free, out = judged.copy(), np.zeros_like(judged)
-    was_shown = np.isin(candidates.expiry_us, shown.expiry_us)
     wider = False
     while True:
         projected, own = _project(candidates, np.flatnonzero(free), shown, roots)
-        failed = np.zeros_like(free)
-        failed[np.flatnonzero(free)] = projected.failed[own]
-        if not failed.any():
+        if not projected.failed[own].any():
             break
+        failed = np.zeros_like(free)
+        failed[free] = projected.failed[own]
         beside = np.zeros_like(free)
         beside[:-1] |= failed[1:]
         beside[1:] |= failed[:-1]
-        beside &= was_shown & ~free & ~out
+        beside &= np.isin(candidates.expiry_us, shown.expiry_us) & ~free & ~out
         if beside.any() and not wider:
             free, wider = free | beside, True
         else:

@@ -1,6 +1,7 @@
 """What subscribers have been shown of one underlying, and what of it a batch changed."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from kvd.calibrator.ladder import Rung
 from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.repair import Repaired, Slices, repair
 from kvd.config import Calibrator
+from kvd.core import svi
 from kvd.core.arbitrage import Surface
 from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome
@@ -86,34 +88,35 @@ class Showcase:
         changed = self._changed(joint, rungs, wanted, outcome)[candidates]
         if not changed.any():
             return (), joint
-        slices = _slices(joint, candidates, clock.now_us, smiles.recent(board, joint, clock.now_us, candidates))
+        recent = smiles.recent(board, joint, clock.now_us, candidates)
+        slices = _slices(joint, candidates, clock.now_us, recent)
         sound = np.isfinite(joint.x[candidates].sum(axis=1) + joint.u[candidates].sum(axis=1))
         prior = joint
         repaired = repair(slices, changed & sound, self._slices(joint), lambda rows: _roots(prior, candidates[rows]))
         held = repaired.held | (changed & ~sound)
         joint = _moved(joint, candidates, repaired)
-        drafts = self._drafts(clock, joint, rungs, candidates, slices, repaired, evidence)
+        rows, kept = candidates[repaired.free | held].tolist(), set(candidates[held].tolist())
+        for i in rows:
+            rungs[expiries[i]].enter(clock.now_us, *(("held", "not_repairable") if i in kept else wanted[i]))
+            self._judged[expiries[i]] = joint.x[i]
+        drafts = self._drafts(clock, joint, rungs, candidates, slices, repaired, recent, evidence)
         published = []
-        for row in np.flatnonzero(repaired.free | held).tolist():
-            i = int(candidates[row])
-            e, rung = expiries[i], rungs[expiries[i]]
-            rung.enter(clock.now_us, *(("held", "not_repairable") if held[row] else wanted[i]))
-            self._judged[e] = joint.x[i]
-            if not held[row]:
-                self._shown[e] = Shown(drafts[row], joint.x[i], joint.u[i])
-            if e in self._shown:
-                published.append(self._standing(e, rung, clock))
+        for i in rows:
+            shown = self._held(expiries[i], rungs, clock) if i in kept else Shown(drafts[i], joint.x[i], joint.u[i])
+            if shown is not None:
+                self._shown[expiries[i]] = shown
+                published.append(shown.smile)
         return tuple(published), joint
 
-    def _standing(self, e: int, rung: Rung, clock: Clock) -> Smile:
-        """The smile that is shown of expiry `e`, as it stands now."""
-        smile = self._shown[e].smile._replace(
+    def _held(self, e: int, rungs: Mapping[int, Rung], clock: Clock) -> Shown | None:
+        """What was shown of expiry `e`, saying that it is held; None if nothing was."""
+        if e not in self._shown:
+            return None
+        last, rung = self._shown[e], rungs[e]
+        smile = last.smile._replace(
             state=rung.state, reason=rung.reason, since_us=rung.since_us, publish_us=clock.publish_us
         )
-        if rung.state != "held" and rung.applied_us is not None:
-            smile = smile._replace(exchange_us=rung.applied_us)
-        self._shown[e] = self._shown[e]._replace(smile=smile)
-        return smile
+        return last._replace(smile=smile)
 
     def _drafts(
         self,
@@ -123,48 +126,49 @@ class Showcase:
         candidates: Index,
         slices: Slices,
         repaired: Repaired,
+        recent: smiles.Recent,
         evidence: Evidence,
     ) -> dict[int, Smile]:
-        """New smiles of the free among the candidates, by row; on which rung they stand is yet to be said."""
-        board, forwards, outcome, regime = evidence
+        """New smiles of the free among the candidates, by their place in the joint; `recent` are the candidates'."""
+        _, forwards, outcome, regime = evidence
         rows = np.flatnonzero(repaired.free)
         if not len(rows):
             return {}
-        chosen = candidates[rows]
-        surface, recent = repaired.surface.take(rows), smiles.recent(board, joint, clock.now_us, chosen)
-        inside, (low, high, quotes) = recent.inside(surface), recent.bounds(len(rows))
-        fit = {} if outcome is None else _fit(outcome)
-        records = [rungs[e].record for e in joint.expiry_us[chosen].tolist()]
-        widened_by = np.array([record.widened_by if record else 1.0 for record in records])
+        chosen, surface = candidates[rows], repaired.surface.take(rows)
+        prepared, fit = svi.slices(surface.x), {} if outcome is None else _fit(outcome)
+        standing = [rungs[e] for e in joint.expiry_us[chosen].tolist()]
+        widened_by = np.array([rung.record.widened_by if rung.record else 1.0 for rung in standing])
         wider = covariances(joint, chosen) * (widened_by * widened_by)[:, None, None]
-        drafts = {}
-        for n, shape in enumerate(smiles.shapes(surface, wider)):
-            i, row = int(chosen[n]), int(rows[n])
-            quoted = (float(low[n]), float(high[n])) if quotes[n] else (None, None)
-            nis, nis_dof = fit.get(i, (None, 0))
-            drafts[row] = Smile(
+        columns = (
+            chosen.tolist(),
+            joint.expiry_us[chosen].tolist(),
+            standing,
+            smiles.shapes(surface, prepared, wider),
+            recent.of(rows, len(candidates)).judged(surface, prepared),
+            _certificates(slices, repaired, rows),
+        )
+        return {
+            i: Smile(
                 venue=self._of[0],
                 underlying=self._of[1],
-                expiry_us=int(joint.expiry_us[i]),
-                forward=forwards[int(joint.expiry_us[i])],
+                expiry_us=e,
+                forward=forwards[e],
                 **shape._asdict(),
-                quoted_low=quoted[0],
-                quoted_high=quoted[1],
-                certificate=_certificate(slices, repaired, row),
-                nis=nis,
-                nis_dof=nis_dof,
-                inside=float(inside[n]) if quotes[n] else None,
-                quotes=int(quotes[n]),
-                record=records[n],
+                **quoted._asdict(),
+                certificate=certificate,
+                nis=fit[i][0] if i in fit else None,
+                nis_dof=fit[i][1] if i in fit else 0,
+                record=rung.record,
                 regime=regime,
-                exchange_us=clock.now_us,
+                exchange_us=clock.now_us if rung.applied_us is None else rung.applied_us,
                 receive_us=clock.receive_us,
                 publish_us=clock.publish_us,
-                state="live",
-                reason="",
-                since_us=clock.now_us,
+                state=rung.state,
+                reason=rung.reason,
+                since_us=rung.since_us,
             )
-        return drafts
+            for i, e, rung, shape, quoted, certificate in zip(*columns, strict=True)
+        }
 
     def _wanted(self, now_us: int, joint: Joint, rungs: Mapping[int, Rung]) -> list[tuple[State, str]]:
         return [
@@ -179,13 +183,16 @@ class Showcase:
         never = np.full(DIM, np.inf)
         expiries = joint.expiry_us.tolist()
         judged = np.array([self._judged.get(e, never) for e in expiries]).reshape(-1, DIM)
-        sd = np.sqrt(np.diag(joint.P)).reshape(-1, DIM)
+        sd = np.sqrt(joint.P.diagonal()).reshape(-1, DIM)
         changed = np.asarray((np.abs(joint.x - judged) > MOVED_SDS * sd).any(axis=1))
         if outcome is not None:
             changed[outcome.touched] = True
-        for i, e in enumerate(expiries):
-            changed[i] |= rungs[e].state != "held" and wanted[i] != (rungs[e].state, rungs[e].reason)
-        return changed
+        standing = [rungs[e] for e in expiries]
+        another = [
+            rung.state != "held" and (rung.state, rung.reason) != want
+            for rung, want in zip(standing, wanted, strict=True)
+        ]
+        return changed | np.array(another, dtype=np.bool_)
 
     def _slices(self, joint: Joint) -> Slices:
         """Everything that is shown, in ascending expiry."""
@@ -225,16 +232,19 @@ def _moved(joint: Joint, candidates: Index, repaired: Repaired) -> Joint:
     return joint._replace(x=x, u=u)
 
 
-def _certificate(slices: Slices, repaired: Repaired, row: int) -> Certificate:
-    gap = float(repaired.calendar[row])
-    return Certificate(
-        k_low=float(slices.low[row]),
-        k_high=float(slices.high[row]),
-        points=int(repaired.points[row]),
-        butterfly=float(repaired.butterfly[row]),
-        calendar=gap if np.isfinite(gap) else None,
-        method="projected" if repaired.moved[row] else "measured",
-    )
+def _certificates(slices: Slices, repaired: Repaired, rows: Index) -> list[Certificate]:
+    columns = (slices.low, slices.high, repaired.points, repaired.butterfly, repaired.calendar, repaired.moved)
+    return [
+        Certificate(
+            k_low=low,
+            k_high=high,
+            points=points,
+            butterfly=butterfly,
+            calendar=calendar if isfinite(calendar) else None,
+            method="projected" if moved else "measured",
+        )
+        for low, high, points, butterfly, calendar, moved in zip(*(c[rows].tolist() for c in columns), strict=True)
+    ]
 
 
 def _fit(outcome: Outcome) -> dict[int, tuple[float | None, int]]:

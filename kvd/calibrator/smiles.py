@@ -32,10 +32,19 @@ class Shape(NamedTuple):
     covariance: Floats
 
 
-class Recent(NamedTuple):
-    """The counted quotes of the last three minutes of the judged slices, (N,): row among the judged, k, bid and ask
-    vol.
+class Quoted(NamedTuple):
+    """What the recent quotes of one slice say of its smile: where they lie in k, how many there are, and which share of
+    them encloses it; None where there are none.
     """
+
+    quoted_low: float | None
+    quoted_high: float | None
+    inside: float | None
+    quotes: int
+
+
+class Recent(NamedTuple):
+    """The counted quotes of the last three minutes of some slices, (N,): row among them, k, bid and ask vol."""
 
     row: Index
     k: Floats
@@ -49,15 +58,24 @@ class Recent(NamedTuple):
         np.maximum.at(high, self.row, self.k)
         return low, high, np.bincount(self.row, minlength=rows)
 
-    def inside(self, surface: Surface) -> Floats:
-        """Share of each row's quotes that enclose its slice of `surface`, (rows,); NaN where there are none."""
-        model = smile.vol(surface.x, surface.u, surface.tau, self.row, self.k)
+    def of(self, chosen: Index, rows: int) -> "Recent":
+        """Those of the rows `chosen` among as many as `rows`, which are rows of their own then."""
+        row_of = np.full(rows, -1)
+        row_of[chosen] = np.arange(len(chosen))
+        row = row_of[self.row]
+        known = np.flatnonzero(row >= 0)
+        return Recent(row[known], self.k[known], self.bid_vol[known], self.ask_vol[known])
+
+    def judged(self, surface: Surface, sl: svi.Slices) -> list[Quoted]:
+        """What they say of each slice of `surface`, prepared as `sl`."""
+        model = smile.vol_of(sl, surface.u, surface.tau, self.row, self.k)
         enclosed = (self.bid_vol <= model) & (model <= self.ask_vol)
         rows = len(surface.tau)
-        share = np.full(rows, np.nan)
-        total = np.bincount(self.row, minlength=rows)
-        np.divide(np.bincount(self.row, enclosed, minlength=rows), total, out=share, where=total > 0)
-        return share
+        columns = (*self.bounds(rows), np.bincount(self.row, enclosed, minlength=rows))
+        return [
+            Quoted(low, high, share / quotes, quotes) if quotes else Quoted(None, None, None, 0)
+            for low, high, quotes, share in zip(*(c.tolist() for c in columns), strict=True)
+        ]
 
 
 def recent(board: Board, joint: Joint, now_us: int, judged: Index) -> Recent:
@@ -74,12 +92,14 @@ def reach(surface: Surface) -> Floats:
     return np.asarray(LEAST_SDS * np.sqrt(surface.w0))
 
 
-def shapes(surface: Surface, covariances: Floats) -> list[Shape]:
-    """Evaluate every slice of `surface` (T,); `covariances` (T, D, D) of its states begin with the backbone's."""
-    tau, sl = surface.tau, svi.slices(surface.x)
+def shapes(surface: Surface, sl: svi.Slices, covariances: Floats) -> list[Shape]:
+    """Evaluate every slice of `surface` (T,), prepared as `sl`; `covariances` (T, D, D) of its states begin with the
+    backbone's.
+    """
+    tau = surface.tau
     wings = svi.wing_gradient(sl)
     values, gradient = svi.parameters_and_jacobian(sl, wings)
-    P, raw = covariances[:, : svi.DIM, : svi.DIM], svi.raw(sl, tau)
+    P, raw = covariances[:, : svi.DIM, : svi.DIM].copy(), svi.raw(sl, tau)
     at_knots = smile.jacobian_at_knots(sl, wings, surface.u)
     columns = (
         tau.tolist(),

@@ -21,7 +21,7 @@ A cell whose bound is not good enough is divided and looked at again (branch and
 chapter 9 for the idea).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ Look = Callable[[Index, Floats], tuple[Floats, Floats]]
 POINTS = 72
 ENDS = residual.KNOTS[[0, -1]]  # f'' jumps there: both sides of the jump are looked at
 BREAKS = np.concatenate((residual.KNOTS[1:-1], ENDS * (1 - 1e-9), ENDS * (1 + 1e-9)))
+ALONE, TOGETHER = (np.linspace(0.0, 1.0, POINTS - slices * len(BREAKS)) for slices in (1, 2))
 ENOUGH = 0.5  # a bound of this part of the least value seen is not sharpened any more
 LEAST = 1e-6  # a value below counts as arbitrage: there is no margin left to be bounded
 FINER = np.linspace(0.0, 1.0, 9)
@@ -82,15 +83,15 @@ def margins(surface: Surface, low: Floats, high: Floats, free: Index, pairs: Ind
     """Bounds on g of the slices `free` (n,) of `surface` from `low` to `high` (S,) in k, then on the gaps
     (w_later - w_earlier)/w0_earlier of slices ``pairs + 1`` and ``pairs`` (m,) on both their ranges.
     """
-    sl, root, w0 = svi.slices(surface.x), np.sqrt(surface.w0), surface.w0
-    n = len(free)
+    sl, w0, n = svi.slices(surface.x), surface.w0, len(free)
+    root = np.sqrt(w0)
+    every = np.stack((w0, root, sl.y, sl.s, sl.lean, sl.beta))[:, :, None]
 
     def look(rows: Index, k: Floats) -> tuple[Floats, Floats]:
         split, earlier = int(np.searchsorted(rows, n)), pairs[rows[rows >= n] - n]
         who = np.concatenate((free[rows[:split]], earlier, earlier + 1))
-        z = np.concatenate((k, k[split:])) / root[who, None]
-        c = _cells(svi.Slices(*(part[who, None] for part in sl)), surface.u[who], z)
-        own = w0[who, None]
+        own, scale, *hyperbola = every.take(who, axis=1)
+        c = _cells(hyperbola, surface.u.take(who, axis=0), np.concatenate((k, k[split:])) / scale)
         values, hidden = _butterfly(own[:split], Cells(*(part[:split] for part in c)))
         gap, hidden_gap = _calendar(own[split:], Cells(*(part[split:] for part in c)))
         return np.concatenate((values, gap)), np.concatenate((hidden, hidden_gap))
@@ -100,23 +101,29 @@ def margins(surface: Surface, low: Floats, high: Floats, free: Index, pairs: Ind
 
 def _alone(low: Floats, high: Floats, root: Floats, free: Index) -> Floats:
     """Points k of each slice of `free`, (n, POINTS), with the breaks that lie in its range."""
-    return _even(low[free], high[free], root[free], POINTS - len(BREAKS), BREAKS * root[free, None])
+    own = root[free]
+    return _even(low[free], high[free], own, ALONE, BREAKS * own[:, None])
 
 
 def _together(low: Floats, high: Floats, root: Floats, pairs: Index) -> Floats:
     """Points k of each pair, (m, POINTS), on both ranges and with the breaks of both slices."""
-    breaks = np.concatenate((BREAKS * root[pairs, None], BREAKS * root[pairs + 1, None]), axis=1)
-    lowest, highest = np.minimum(low[pairs], low[pairs + 1]), np.maximum(high[pairs], high[pairs + 1])
-    return _even(lowest, highest, root[pairs], POINTS - 2 * len(BREAKS), breaks)
+    later, own = pairs + 1, root[pairs]
+    breaks = np.concatenate((BREAKS * own[:, None], BREAKS * root[later, None]), axis=1)
+    lowest, highest = np.minimum(low[pairs], low[later]), np.maximum(high[pairs], high[later])
+    return _even(lowest, highest, own, TOGETHER, breaks)
 
 
-def _even(low: Floats, high: Floats, root: Floats, points: int, breaks: Floats) -> Floats:
-    """Points even in arcsinh z, z = k/root, and the `breaks`, ascending; a break outside is put on the nearer end."""
+def _even(low: Floats, high: Floats, root: Floats, shares: Floats, breaks: Floats) -> Floats:
+    """Points at `shares` of the way in arcsinh z, z = k/root, and the `breaks`, ascending; a break outside is put on
+    the nearer end.
+    """
     a, b = np.arcsinh(low / root)[:, None], np.arcsinh(high / root)[:, None]
-    even = np.sinh(a + (b - a) * np.linspace(0.0, 1.0, points)) * root[:, None]
-    even[:, 0], even[:, -1] = low, high
-    inside = np.minimum(np.maximum(breaks, low[:, None]), high[:, None])
-    return np.sort(np.concatenate((even, inside), axis=1), axis=1)
+    points, n = np.empty((len(root), POINTS)), len(shares)
+    np.multiply(np.sinh(a + (b - a) * shares), root[:, None], out=points[:, :n])
+    points[:, 0], points[:, n - 1] = low, high
+    np.minimum(np.maximum(breaks, low[:, None]), high[:, None], out=points[:, n:])
+    points.sort(axis=1)
+    return points
 
 
 def _butterfly(w0: Floats, c: Cells) -> tuple[Floats, Floats]:
@@ -181,10 +188,12 @@ def _ends(values: Floats) -> Floats:
     return np.maximum(magnitude[:, :-1], magnitude[:, 1:])
 
 
-def _cells(sl: svi.Slices, u: Floats, z: Floats) -> Cells:
-    """Evaluate slices `sl` (T, 1) with residuals `u` (T, M) at `z` (T, G), and bound them between."""
-    y, s, lean, beta = sl.y, sl.s, sl.lean, sl.beta
-    h = np.diff(z, axis=1)
+def _cells(hyperbola: Sequence[Floats], u: Floats, z: Floats) -> Cells:
+    """Evaluate slices of this y, s, lean and beta (T, 1), with residuals `u` (T, M), at `z` (T, G), and bound them
+    between.
+    """
+    y, s, lean, beta = hyperbola
+    h = z[:, 1:] - z[:, :-1]
     eighth = 0.125 * h * h
     scaled = z / s
     d = scaled + y
@@ -200,7 +209,7 @@ def _cells(sl: svi.Slices, u: Floats, z: Floats) -> Cells:
     least_omega = np.minimum(omega[:, :-1], omega[:, 1:]) - eighth * top2
 
     rho, rho1, rho2 = residual.curve(u, z)
-    rho3 = np.abs(np.diff(rho2, axis=1)) / np.where(h > 0, h, np.inf)
+    rho3 = np.abs(rho2[:, 1:] - rho2[:, :-1]) / np.where(h > 0, h, np.inf)
     r = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
     r1 = 0.5 * omega1 / r
     f, f1, f2 = r + rho, r1 + rho1, (0.5 * omega2 - r1 * r1) / r + rho2

@@ -85,8 +85,15 @@ def curve_at(u: Floats, place: NDArray[np.intp], z: Floats) -> tuple[Floats, Flo
     """rho and its first two derivatives at `z`, any shape, of the curves `u[place]`; `place` broadcasts to z."""
     i, t, flat = _locate(z)
     at = i + len(_C) * place
-    c3, c2, c1, c0 = (power.take(at) for power in u @ _BY_POWER)
+    c3, c2, c1, c0 = (u @ _BY_POWER).reshape(4, -1).take(at, axis=1)
     return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat, (2 * c2 + 6 * t * c3) * flat
+
+
+def value_at(u: Floats, place: NDArray[np.intp], z: Floats) -> Floats:
+    """rho alone, as of `curve_at`."""
+    i, t, _ = _locate(z)
+    c3, c2, c1, c0 = (u @ _BY_POWER).reshape(4, -1).take(i + len(_C) * place, axis=1)
+    return np.asarray(c0 + t * (c1 + t * (c2 + t * c3)))
 
 
 def from_knots(rho: Floats, z: Floats) -> Floats:

@@ -19,11 +19,14 @@ def vol(x: Floats, u: Floats, tau: Floats, place: Index, k: Floats) -> Floats:
     """Implied vols at log-moneyness `k` (N,) of slice `place` (N,); states `x` (S, 5), residual coefficients `u` (S,
     M).
     """
-    sl = svi.slices(x)
+    return vol_of(svi.slices(x), u, tau, place, k)
+
+
+def vol_of(sl: svi.Slices, u: Floats, tau: Floats, place: Index, k: Floats) -> Floats:
+    """`vol` of prepared slices."""
     z = k / (sl.sigma * np.sqrt(tau))[place]
-    omega, _, _ = svi.omega_at(sl, place, z)
-    rho, _, _ = residual.curve_at(u, place, z)
-    return np.asarray(sl.sigma[place] * np.maximum(np.sqrt(np.maximum(omega, svi.MIN_OMEGA)) + rho, LEAST_F))
+    root = np.sqrt(np.maximum(svi.omega(sl, place, z), svi.MIN_OMEGA))
+    return np.asarray(sl.sigma[place] * np.maximum(root + residual.value_at(u, place, z), LEAST_F))
 
 
 def vol_and_jacobian(x: Floats, u: Floats, tau: Floats, place: Index, k: Floats) -> tuple[Floats, Floats, Floats]:
@@ -36,7 +39,7 @@ def vol_and_jacobian(x: Floats, u: Floats, tau: Floats, place: Index, k: Floats)
         sl, svi.wing_gradient(sl), place, z, np.einsum("nm,nm->n", phi, own), np.einsum("nm,nm->n", phi_z, own)
     )
     sigma = sl.sigma[place]
-    return sigma * f, J, sigma[:, None] * phi
+    return sigma * f, J.T, sigma[:, None] * phi
 
 
 def jacobian_at_knots(sl: svi.Slices, wings: Floats, u: Floats) -> Floats:
@@ -47,7 +50,7 @@ def jacobian_at_knots(sl: svi.Slices, wings: Floats, u: Floats) -> Floats:
     place, z = np.repeat(np.arange(S), K), np.tile(residual.KNOTS, S)
     _, J = _gradient(sl, wings, place, z, (u @ residual.ROOT.T).ravel(), (u @ residual.SLOPE.T).ravel())
     gradient = np.empty((S, K, svi.DIM + residual.DIM))
-    gradient[:, :, : svi.DIM] = J.reshape(S, K, svi.DIM)
+    gradient[:, :, : svi.DIM] = J.T.reshape(S, K, svi.DIM)
     gradient[:, :, svi.DIM :] = sl.sigma[:, None, None] * residual.ROOT
     return gradient
 
@@ -55,7 +58,7 @@ def jacobian_at_knots(sl: svi.Slices, wings: Floats, u: Floats) -> Floats:
 def _gradient(
     sl: svi.Slices, wings: Floats, place: Index, z: Floats, rho: Floats, rho_z: Floats
 ) -> tuple[Floats, Floats]:
-    """f, (N,), and the gradient of the vol in the state, (N, 5), at `z` (N,) with the residual curve's value there."""
+    """f, (N,), and the gradient of the vol in the state, (5, N), at `z` (N,) with the residual curve's value there."""
     sigma = sl.sigma[place]
     gradient, omega, omega_z = svi.omega_gradient(sl, wings, place, z)
     root = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
@@ -63,7 +66,7 @@ def _gradient(
     J = np.empty((svi.DIM, len(z)))
     np.multiply(sigma * half, gradient, out=J[SKEW:])
     J[LEVEL] = sigma * (f - z * (half * omega_z + rho_z))
-    return f, J.T
+    return f, J
 
 
 def normalised(x: Floats, u: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:

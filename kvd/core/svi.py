@@ -153,6 +153,11 @@ def vol(x: Floats, tau: Floats, index: Index, k: Floats) -> Floats:
     return np.asarray(sigma * np.sqrt(np.maximum(omega, MIN_OMEGA)))
 
 
+def omega(sl: Slices, index: Index, z: Floats) -> Floats:
+    """omega alone, as of `omega_at`."""
+    return np.asarray(1 + sl.lean[index] * z + (sl.beta * sl.s)[index] * _hyperbola(sl, index, z)[3])
+
+
 def omega_at(sl: Slices, index: Index | EachRow, z: Floats) -> tuple[Floats, Floats, Floats]:
     """omega(z) and its first two derivatives at normalised moneyness `z` (N,) of slice `index` (N,); or at z (S, N), a
     row for each slice, with `EACH_ROW` as the index.
@@ -173,7 +178,7 @@ def raw(sl: Slices, tau: Floats) -> Floats:
     root = np.sqrt(w0)
     rho, mu = sl.lean / sl.beta, -sl.y * sl.s
     alpha = 1 + sl.lean * mu - sl.beta * sl.s * np.sqrt(1 + sl.y**2)
-    return np.stack((alpha * w0, sl.beta * root, rho, mu * root, sl.s * root), axis=-1)
+    return np.array((alpha * w0, sl.beta * root, rho, mu * root, sl.s * root)).T
 
 
 def from_raw(raw: Floats, tau: Floats) -> Floats:
@@ -197,14 +202,14 @@ def jump_wings(sl: Slices, raw: Floats, tau: Floats) -> Floats:
     equation 3.5).
     """
     a, b, rho, _, sigma = raw.T
-    return np.stack((sl.sigma**2, sl.psi, sl.p, sl.c, (a + b * sigma * np.sqrt(1 - rho * rho)) / tau), axis=-1)
+    return np.array((sl.sigma**2, sl.psi, sl.p, sl.c, (a + b * sigma * np.sqrt(1 - rho * rho)) / tau)).T
 
 
 def parameters_and_jacobian(sl: Slices, wings: Floats) -> tuple[Floats, Floats]:
     """A trader's five numbers (ATM vol, skew, curvature, both wings), (S, 5), and their gradient in x, (S, 5, 5), given
     the slices' `wing_gradient`.
     """
-    values = np.stack((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c), axis=-1)
+    values = np.array((sl.sigma, sl.psi, sl.kappa, sl.p, sl.c)).T
     gradient = np.zeros((len(sl.psi), DIM, DIM))
     gradient[:, LEVEL, LEVEL], gradient[:, SKEW, SKEW], gradient[:, CURVATURE, CURVATURE] = sl.sigma, 1.0, sl.kappa
     gradient[:, PUT_WING:, 1:] = wings.transpose(2, 0, 1)

@@ -38,7 +38,7 @@ def joint(seed=0, curved=1.0):
 
 def shapes(j, judged=EVERY):
     surface = Surface(j.x[judged], j.u[judged], TAU[judged])
-    return smiles.shapes(surface, covariances(j, np.asarray(judged)))
+    return smiles.shapes(surface, svi.slices(surface.x), covariances(j, np.asarray(judged)))
 
 
 def w(raw, k):
@@ -108,7 +108,10 @@ def test_quotes_of_the_last_three_minutes_are_held_against_the_smile(curved):
     low, high, quotes = recent.bounds(2)
     assert (low[0], high[0]) == pytest.approx((min(k), max(k)))
     assert (low[1], high[1], quotes.tolist()) == (math.inf, -math.inf, [6, 0])
-    inside = recent.inside(surface)
-    assert inside[0] == 0.5 and math.isnan(inside[1])
+    both = recent.judged(surface, svi.slices(surface.x))
+    assert both == [(pytest.approx(min(k)), pytest.approx(max(k)), 0.5, 6), (None, None, None, 0)]
+    one = surface.take(np.array([0]))
+    assert recent.of(np.array([0]), 2).judged(one, svi.slices(one.x)) == both[:1]
+    assert not len(recent.of(np.array([1]), 2).k)
     board.counted[rows[:2]] = False
     assert smiles.recent(board, j, NOW, np.array([1])).bounds(1)[2].tolist() == [4]

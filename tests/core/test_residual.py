@@ -53,6 +53,12 @@ def test_basis_and_curve_say_the_same(seed, z):
     np.testing.assert_allclose(slope @ u, first[0], atol=1e-11)
 
 
+@given(seeds, points)
+def test_the_value_alone_is_that_of_the_curve(seed, z):
+    u, place = coefficients(seed), np.arange(len(z)) % 3
+    np.testing.assert_array_equal(residual.value_at(u, place, z), residual.curve_at(u, place, z)[0])
+
+
 def test_every_curve_is_zero_and_flat_at_the_money():
     phi, slope = residual.basis(np.zeros(1))
     np.testing.assert_allclose(phi, 0, atol=1e-12)

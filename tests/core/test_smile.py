@@ -81,6 +81,16 @@ def test_gradients_are_central_differences(seed):
 
 
 @given(seeds)
+def test_gradients_at_the_knots_are_those_of_quotes_there(seed):
+    x, u, _ = drawn(seed)
+    sl = svi.slices(x)
+    got = smile.jacobian_at_knots(sl, svi.multiplier_gradient(sl), u)
+    place, k = at(x, np.tile(residual.KNOTS, (2, 1)))
+    _, J, B = smile.vol_and_jacobian(x, u, TAU, place, k)
+    np.testing.assert_allclose(got.reshape(-1, DIM + U), np.concatenate((J, B), axis=1), rtol=1e-9, atol=1e-12)
+
+
+@given(seeds)
 def test_normalised_is_the_smile_over_its_atm_vol_and_its_derivatives_are_differences(seed):
     x, u, z = drawn(seed)
     place, k = at(x, z)
