@@ -94,9 +94,10 @@ def _project(candidates: Slices, free: Index, shown: Slices, roots: Roots) -> tu
     near[place] = near[place + 1] = True
     beside = others[near[1:-1]]
     order = np.argsort(np.concatenate((expiry_us, shown.expiry_us[beside])), kind="stable")
+    taken = np.concatenate((free, len(candidates.expiry_us) + beside))[order]
     parts = [
-        np.concatenate((mine[free], theirs[beside]))[order]
-        for mine, theirs in zip(
+        np.concatenate(both).take(taken, axis=0)
+        for both in zip(
             (*candidates.surface, candidates.low, candidates.high), (*shown.surface, shown.low, shown.high), strict=True
         )
     ]

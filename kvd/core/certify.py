@@ -203,9 +203,10 @@ def _cells(hyperbola: Sequence[Floats], u: Floats, z: Floats) -> Cells:
     # ceilings at the end, or the point between, that is nearest to the vertex
     near = np.where(d[:, :-1] * d[:, 1:] > 0, np.minimum(root[:, :-1], root[:, 1:]), 1.0)
     near2 = near * near
-    top2 = beta / (s * near2 * near)
-    top3 = 3 * top2 / s * np.minimum(0.29 * near2 * near, 1 / near)
-    top4 = top2 / (s * s) * np.minimum(3.0 * near2 * near, 12 / near2)
+    near3 = near2 * near
+    top2 = beta / (s * near3)
+    top3 = 3 * top2 / s * np.minimum(0.29 * near3, 1 / near)
+    top4 = top2 / (s * s) * np.minimum(3.0 * near3, 12 / near2)
     least_omega = np.minimum(omega[:, :-1], omega[:, 1:]) - eighth * top2
 
     rho, rho1, rho2 = residual.curve(u, z)

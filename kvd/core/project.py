@@ -61,6 +61,10 @@ class Margins(NamedTuple):
         bad[self.free] = np.minimum(*self.of_slices(size))[self.free] <= 0
         return bad
 
+    def all_sound(self) -> bool:
+        """Whether nothing is bad."""
+        return not ((self.g.bound <= 0).any() or (self.gap.bound <= 0).any())
+
     def missing(self) -> float:
         """By how much the bounds are below zero, in sum; beyond one, more does not count."""
         return float(sum(np.clip(-bound, 0.0, 1.0).sum() for bound in (self.g.bound, self.gap.bound)))
@@ -92,10 +96,9 @@ def project(surface: Surface, roots: Callable[[], Floats], low: Floats, high: Fl
     asked for only if something has to move, map v to (x, u).
     """
     now = margins(surface, low, high, fixed)
-    bad = now.bad(len(fixed))
-    if not bad.any():
-        return _projected(surface, np.zeros_like(bad), bad, now)
-    root = roots()
+    if now.all_sound():
+        return _projected(surface, np.zeros_like(fixed), np.zeros_like(fixed), now)
+    root, bad = roots(), now.bad(len(fixed))
     program, v = Program(surface, root), np.zeros(root.shape[:2])
     trust, best = TRUST, np.inf
     for _ in range(ROUNDS):
