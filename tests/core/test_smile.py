@@ -84,7 +84,7 @@ def test_gradients_are_central_differences(seed):
 def test_gradients_at_the_knots_are_those_of_quotes_there(seed):
     x, u, _ = drawn(seed)
     sl = svi.slices(x)
-    got = smile.jacobian_at_knots(sl, svi.multiplier_gradient(sl), u)
+    got = smile.jacobian_at_knots(sl, svi.wing_gradient(sl), u)
     place, k = at(x, np.tile(residual.KNOTS, (2, 1)))
     _, J, B = smile.vol_and_jacobian(x, u, TAU, place, k)
     np.testing.assert_allclose(got.reshape(-1, DIM + U), np.concatenate((J, B), axis=1), rtol=1e-9, atol=1e-12)
