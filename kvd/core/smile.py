@@ -46,24 +46,24 @@ def jacobian_at_knots(sl: svi.Slices, wings: Floats, u: Floats) -> Floats:
     """Gradient of the vol at the residual's knots in state and residual coefficients, (S, KNOTS, 5 + M), given the
     slices' `svi.wing_gradient`.
     """
-    S, K = len(u), len(residual.KNOTS)
-    place, z = np.repeat(np.arange(S), K), np.tile(residual.KNOTS, S)
-    _, J = _gradient(sl, wings, place, z, (u @ residual.ROOT.T).ravel(), (u @ residual.SLOPE.T).ravel())
-    gradient = np.empty((S, K, svi.DIM + residual.DIM))
-    gradient[:, :, : svi.DIM] = J.T.reshape(S, K, svi.DIM)
+    _, J = _gradient(sl, wings, svi.EACH_ROW, residual.KNOTS, u @ residual.ROOT.T, u @ residual.SLOPE.T)
+    gradient = np.empty((len(u), len(residual.KNOTS), svi.DIM + residual.DIM))
+    gradient[:, :, : svi.DIM] = J.transpose(1, 2, 0)
     gradient[:, :, svi.DIM :] = sl.sigma[:, None, None] * residual.ROOT
     return gradient
 
 
 def _gradient(
-    sl: svi.Slices, wings: Floats, place: Index, z: Floats, rho: Floats, rho_z: Floats
+    sl: svi.Slices, wings: Floats, place: Index | svi.EachRow, z: Floats, rho: Floats, rho_z: Floats
 ) -> tuple[Floats, Floats]:
-    """f, (N,), and the gradient of the vol in the state, (5, N), at `z` (N,) with the residual curve's value there."""
+    """f, (N,), and the gradient of the vol in the state, (5, N), at `z` (N,) with the residual curve there; or (S, N)
+    and (5, S, N), with `svi.EACH_ROW` as the place.
+    """
     sigma = sl.sigma[place]
     gradient, omega, omega_z = svi.omega_gradient(sl, wings, place, z)
     root = np.sqrt(np.maximum(omega, svi.MIN_OMEGA))
     f, half = np.maximum(root + rho, LEAST_F), 0.5 / root
-    J = np.empty((svi.DIM, len(z)))
+    J = np.empty((svi.DIM, *f.shape))
     np.multiply(sigma * half, gradient, out=J[SKEW:])
     J[LEVEL] = sigma * (f - z * (half * omega_z + rho_z))
     return f, J

@@ -104,9 +104,9 @@ def _hyperbola(sl: Slices, index: Index | EachRow, z: Floats) -> tuple[Floats, F
     return scaled, root, d / root, scaled * (d + y) / (root + np.sqrt(y * y + 1))
 
 
-def omega_gradient(sl: Slices, wings: Floats, index: Index, z: Floats) -> tuple[Floats, Floats, Floats]:
+def omega_gradient(sl: Slices, wings: Floats, index: Index | EachRow, z: Floats) -> tuple[Floats, Floats, Floats]:
     """Gradient of omega in (psi, ln kappa, lambda_p, lambda_c), (4, N), omega and omega', (N,), at `z` (N,), given the
-    slices' `wing_gradient`.
+    slices' `wing_gradient`; or (4, S, N) and (S, N) at the same z of every slice, with `EACH_ROW` as the index.
 
     With rho(z) the fraction in omega, its slope rho' and h = 1/(2 beta), the chain rule from (p, c, psi, ln kappa) is
 
@@ -123,7 +123,7 @@ def omega_gradient(sl: Slices, wings: Floats, index: Index, z: Floats) -> tuple[
     of_t = of_y * (slope - t) - steep * of_s
     turned = h * of_t
     apart, together = 0.5 * z - turned, h * (risen + of_s) - t * turned  # what (dc - dp) and (dc + dp) bring
-    dp, dc = wings.take(index, axis=2)
+    dp, dc = wings[:, :, :, None] if isinstance(index, tuple) else wings.take(index, axis=2)
     gradient = dp * (together - apart) + dc * (together + apart)
     gradient[0] += 4 * turned
     gradient[1] -= of_s
