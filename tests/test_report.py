@@ -25,7 +25,7 @@ FILTER = {
     "coverage", "coverage_by_tenor", "log_likelihood", "nis_mean", "nis_dof", "nis_by_tenor", "smiles_published",
     "held_ratio", "states",
     "violations", "false_certificates", "diverged", "slice_updates", "update_us_per_slice",
-    "step_us_per_slice", "same_refit_us_per_slice",
+    "step_us_per_slice", "predict_us_per_slice", "same_refit_us_per_slice",
 }  # fmt: skip
 GOLDEN = {
     "kvd": SAMPLED | PREDICTED | FILTER | {"by_tenor"},
