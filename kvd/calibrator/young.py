@@ -2,8 +2,9 @@
 
 An expiry starts from its neighbours, and far from its quotes the smile is not linear in its coordinates. Quotes that
 come a few at a time are then linearised each about another wrong slice, and what the first said of the wings is lost
-when the next move level and curvature. So at first a slice remembers its start and its quotes, and every
-batch finds the posterior of them all from that start; quotes heard age seconds ago have their variance raised by
+when the next move level and curvature. So at first a slice remembers its start and its quotes, and with every batch,
+though not more often than every `REST_S`, the posterior of them all is found from that start; quotes heard age seconds
+ago have their variance raised by
 
     (vol s_level(tau))^2 age
 
@@ -13,7 +14,6 @@ Until it has grown up a slice is independent of the others, as it was when it ca
 """
 
 from contextlib import suppress
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +32,30 @@ YOUNG_S = 150.0
 SECOND_THOUGHTS, NO_NEWS = 8, 0.1
 WILD = 0.1  # a weight below: about seven standard deviations away
 SCEPTIC = Measurement(student_nu=4.0)  # of what is left, which is smaller than what comes as a surprise
+REST_S = 0.25  # between two looks at all quotes together; what comes meanwhile is taken as it comes
 MANY = 60  # quotes, after which a slice is young no longer: what a start costs is bounded
 
 
-class Start(NamedTuple):
+class Start:
     """A slice as it came: a joint of itself alone, when that was, and what it has heard since."""
 
-    joint: Joint
-    at_us: int
-    heard: list[tuple[int, Vols]]
+    def __init__(self, own: Joint, at_us: int) -> None:
+        self.joint, self.at_us = own, at_us
+        self.heard: list[tuple[int, Vols]] = []
+        self._quotes, self._found_us = 0, 0
 
     def has_grown(self, now_us: int) -> bool:
         """Whether it is young no longer."""
-        return now_us - self.at_us > YOUNG_S * 1e6 or sum(len(vols.k) for _, vols in self.heard) >= MANY
+        return now_us - self.at_us > YOUNG_S * 1e6 or self._quotes >= MANY
+
+    def hear(self, now_us: int, vols: Vols) -> bool:
+        """Take its quotes of a batch; whether it is time to look at all of them together again."""
+        self.heard.append((now_us, vols))
+        self._quotes += len(vols.k)
+        if len(self.heard) < 2 or (now_us - self._found_us < REST_S * 1e6 and self._quotes < MANY):
+            return False
+        self._found_us = now_us
+        return True
 
 
 class Young:
@@ -58,7 +69,7 @@ class Young:
         at = [int(np.searchsorted(whole.expiry_us, expiry_us))]
         x, u, A, V = (column[at] for column in (whole.x, whole.u, whole.A, whole.V))
         own = Joint(x, joint.marginals(whole.P, np.array(at))[0], u, A, V, whole.expiry_us[at])
-        self._starts[expiry_us] = Start(own, now_us, [])
+        self._starts[expiry_us] = Start(own, now_us)
 
     def settle(
         self, whole: Joint, tau: Floats, vols: Vols, now_us: int, settings: tuple[Measurement, Dynamics]
@@ -68,11 +79,11 @@ class Young:
             del self._starts[expiry_us]
         for i in set(vols.place.tolist()):
             start = self._starts.get(int(whole.expiry_us[i]))
-            if start is not None:
-                start.heard.append((now_us, Vols(*(np.asarray(column)[vols.place == i] for column in vols))))
-                if len(start.heard) > 1:
-                    with suppress(kalman.NotPositiveDefiniteError):  # then what was found quote by quote stays
-                        whole = _with(whole, i, _found(start, tau[[i]], now_us, *settings))
+            if start is None:
+                continue
+            if start.hear(now_us, Vols(*(np.asarray(column)[vols.place == i] for column in vols))):
+                with suppress(kalman.NotPositiveDefiniteError):  # then what was found quote by quote stays
+                    whole = _with(whole, i, _found(start, tau[[i]], now_us, *settings))
         return whole
 
     def forget(self, expiry_us: int) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kvd.calibrator.young import YOUNG_S, Young
+from kvd.calibrator.young import REST_S, YOUNG_S, Young
 from kvd.core import estimate, joint, smile
 from kvd.core.dynamics import Dynamics
 from kvd.core.estimate import Vols
@@ -32,10 +32,10 @@ def begun():
 
 def heard(whole, young, vols, one_by_one, now_us=NOW_US):
     parts = np.random.default_rng(2).permutation(len(vols.k))[:, None] if one_by_one else [np.arange(len(vols.k))]
-    for rows in parts:
+    for n, rows in enumerate(parts):
         part = Vols(*(column[rows] for column in vols))
         whole, _ = estimate.update(whole, TAU, part, M)
-        whole = young.settle(whole, TAU, part, now_us, (M, D))
+        whole = young.settle(whole, TAU, part, now_us + n * int(REST_S * 1e6), (M, D))
     return whole
 
 
