@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# as kvd's own entry point does, and before anything imports numpy: a second BLAS thread stalls small matrices for 100 ms
+# as kvd does at its own entry, before anything imports numpy: two BLAS threads stall small matrices for 100 ms
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
