@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 
 from kvd.calibrator import Calibrator
 from kvd.config import Settings
-from kvd.core import svi
 from kvd.feeds.simulate import Market, catalogue, dialect
 from kvd.latest import Inbox
 from kvd.quotes import Quote
@@ -103,14 +102,6 @@ def out_of_the_money(fitted: Fitted) -> np.ndarray:
     return np.array(sorted(rows))
 
 
-def half_band(smile: Smile, strike: np.ndarray) -> np.ndarray:
-    """Half the width of the 90 % band at `strike`, in vol points, from the covariance that kvd publishes."""
-    tau, k = np.array([smile.tau]), np.log(strike / smile.forward.value)
-    x = svi.from_raw(np.array([smile.raw]), tau)
-    _, gradient = svi.vol_and_jacobian(x, tau, np.zeros(len(k), dtype=np.intp), k)
-    return 100 * NINETY * np.sqrt(np.einsum("ni,ij,nj->n", gradient, smile.covariance, gradient))
-
-
 def draw(fitted: Fitted) -> Figure:
     """The smile above; below, the same less the truth."""
     smile, quotes = fitted.smile, out_of_the_money(fitted)
@@ -118,7 +109,7 @@ def draw(fitted: Fitted) -> Figure:
     at = np.searchsorted(truth.expiry_us, smile.expiry_us)
     strike = np.linspace(quotes[0, 0], quotes[-1, 0], 400)
     true, true_at_quotes = (100 * truth.vol(np.full(len(x), at), x) for x in (strike, quotes[:, 0]))
-    model, half = 100 * smile.vol(strike), half_band(smile, strike)
+    model, half = 100 * smile.vol(strike), 100 * NINETY * smile.sd_of_vol(strike)
     figure = Figure(figsize=(8.2, 5.4), layout="constrained", facecolor="white")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.1])
     _draw_quotes(above, quotes)

@@ -48,7 +48,7 @@ def _spent_s(kept: Sequence[Work], m: Measurement) -> tuple[float, float, float]
     """Seconds of processor time in predictions, in updates and in refits."""
     at_s = [time.process_time()]
     for work in kept:
-        joint.predict(work.before, work.from_us, work.to_us, work.noise_factor, work.dynamics, work.moves)
+        joint.predict(*work.aged)
     at_s.append(time.process_time())
     for work in kept:
         estimate.update(work.prior, work.tau, work.vols, m)

@@ -15,6 +15,7 @@ import msgspec
 import orjson
 
 from kvd import __version__
+from kvd.app.tape import summary
 from kvd.app.trial import Measures, Verdict, try_tape
 from kvd.config import Settings
 from kvd.feeds.replay import ReplayStatistics, TapeError
@@ -43,8 +44,7 @@ class Reported(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """The object that ``kvd report --json`` writes; its top level is that of ``kvd replay --json``."""
-        counts = {"frames": self.statistics.frames, "bad_frames": self.statistics.bad_frames}
-        return {**counts, "seconds": round(self.seconds, 3), "underlyings": self.underlyings}
+        return summary(self.statistics, self.seconds, self.underlyings)
 
 
 def report(

@@ -38,8 +38,13 @@ class Replayed(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """The object that ``kvd replay --json`` prints."""
-        counts = {"frames": self.statistics.frames, "bad_frames": self.statistics.bad_frames}
-        return {**counts, "seconds": round(self.seconds, 3), "underlyings": self.underlyings}
+        return summary(self.statistics, self.seconds, self.underlyings)
+
+
+def summary(statistics: ReplayStatistics, seconds: float, underlyings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the objects of ``kvd replay --json`` and ``kvd report --json`` have in common."""
+    counts = {"frames": statistics.frames, "bad_frames": statistics.bad_frames}
+    return {**counts, "seconds": round(seconds, 3), "underlyings": underlyings}
 
 
 def replay(

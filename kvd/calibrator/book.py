@@ -12,7 +12,7 @@ from kvd.calibrator import doors
 from kvd.calibrator.board import Board
 from kvd.calibrator.climate import Climate
 from kvd.calibrator.doors import Admitted, OneSided
-from kvd.calibrator.facts import BatchOutcome, count, facts, inside
+from kvd.calibrator.facts import BatchOutcome, Measured, count, facts, measured
 from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.rehearsal import ForwardsFound
@@ -31,10 +31,8 @@ from kvd.surface import BatchFacts, SurfaceUpdate
 Floats = NDArray[np.float64]
 
 
-class Work(NamedTuple):
-    """What the newest update was made from, so that it can be done again: the joint before time passed, between which
-    instants it did and how, the joint after that, and the vols of the touched slices.
-    """
+class Aged(NamedTuple):
+    """The arguments of `joint.predict`: the joint before, between which instants time passed, and how."""
 
     before: joint.Joint
     from_us: int
@@ -42,6 +40,14 @@ class Work(NamedTuple):
     noise_factor: float
     dynamics: Dynamics
     moves: Moves
+
+
+class Work(NamedTuple):
+    """What the newest update was made from, so that it can be done again: the prediction, the joint after it and after
+    new expiries were let in, and the vols of the touched slices.
+    """
+
+    aged: Aged
     prior: joint.Joint
     tau: Floats
     vols: Vols
@@ -73,14 +79,12 @@ class Book:
         self._young = Young()
         self._joint = joint.EMPTY
         self.work: Work | None = None
-        self._aged = self._joint, 0, 0, 1.0, settings.dynamics, dynamics.STILL
         self._withheld: dict[str, bool] = {}
         self._now_us = 0
         self._receive_us = 0
         self._predicted_us = 0
         self._noise_factor = 1.0
         self._scale = measurement.UNSCALED
-        self._buckets = np.zeros(0, dtype=np.intp)
 
     def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
         """Apply the events of one batch that ends at `instant_us`."""
@@ -108,10 +112,11 @@ class Book:
         refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
         withheld = np.array([self._is_withheld(q) for q in quotes], dtype=np.bool_)
         said = self._forwards.hear(quotes, futures, withheld)
-        outcome = BatchOutcome(None, None, self._buckets)
+        made = BatchOutcome()
         if quotes:
-            outcome = self._filter(self._admit(quotes, said.forward, withheld, refused), refused)
-        return Learnt(outcome.of_vols, withdrawn, facts(outcome, refused, said, self._settings.measurement))
+            made = self._filter(self._admit(quotes, said.forward, withheld, refused), refused)
+        outcome = made.of_vols.outcome if made.of_vols else None
+        return Learnt(outcome, withdrawn, facts(made, refused, said, self._settings.measurement))
 
     def _gap(self, gap: Gap) -> None:
         self._noise_factor = self._settings.dynamics.gap_factor
@@ -142,12 +147,12 @@ class Book:
     def _filter(self, admitted: Admitted, refused: dict[str, int]) -> BatchOutcome:
         """Predict to now, let new expiries in, and condition on what was admitted: on vols, then on bounds."""
         if not len(admitted.k) and not len(admitted.one_sided.k):
-            return BatchOutcome(None, None, self._buckets)
-        d, old, since_us, factor = self._settings.dynamics, self._joint, self._predicted_us, self._noise_factor
-        moves = dynamics.STILL
-        if self._predicted_us:
-            moves = self._climate.moves(self._joint, self._forwards, self._predicted_us, self._now_us)
-            self._joint = joint.predict(self._joint, self._predicted_us, self._now_us, self._noise_factor, d, moves)
+            return BatchOutcome()
+        d, since_us, moves = self._settings.dynamics, self._predicted_us, dynamics.STILL
+        if since_us:
+            moves = self._climate.moves(self._joint, self._forwards, since_us, self._now_us)
+        aged = Aged(self._joint, since_us or self._now_us, self._now_us, self._noise_factor, d, moves)
+        self._joint = joint.predict(*aged)
         self._predicted_us, self._noise_factor = self._now_us, 1.0
         for expiry_us in sorted(set(admitted.expiry_us.tolist()) - set(self._joint.expiry_us.tolist())):
             curved = self._settings.calibrator.residual
@@ -155,32 +160,32 @@ class Book:
             self._rungs[expiry_us] = Rung(self._now_us)
             self._young.begin(self._joint, expiry_us, self._now_us)
         tau = year_fraction(self._now_us, self._joint.expiry_us)
-        self._aged = old, since_us or self._now_us, self._now_us, factor, d, moves
-        of_vols = self._measure(admitted, tau, refused) if len(admitted.k) else None
+        of_vols = self._measure(admitted, tau, refused, aged) if len(admitted.k) else None
         of_bounds = self._bound(admitted.one_sided, tau, refused) if len(admitted.one_sided.k) else None
-        return BatchOutcome(of_vols, of_bounds, self._buckets)
+        return BatchOutcome(of_vols, of_bounds)
 
-    def _measure(self, admitted: Admitted, tau: Floats, refused: dict[str, int]) -> Outcome | None:
+    def _measure(self, admitted: Admitted, tau: Floats, refused: dict[str, int], aged: Aged) -> Measured | None:
         """Condition on two-sided quotes, and learn from their innovations how noisy they are."""
         d, m = self._settings.dynamics, self._settings.measurement
         place = np.searchsorted(self._joint.expiry_us, admitted.expiry_us)
-        self._buckets = measurement.bucket(tau[place])
-        vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale.value[self._buckets], admitted.repetition)
+        buckets = measurement.bucket(tau[place])
+        vols = Vols(place, admitted.k, admitted.vol, admitted.R * self._scale.value[buckets], admitted.repetition)
         before = self._joint
         try:
             self._joint, outcome = estimate.update(before, tau, vols, m)
         except kalman.NotPositiveDefiniteError:
             refused["not_positive_definite"] = len(vols.k)
             return None
-        self.work = Work(*self._aged, before, tau, vols)
+        self.work = Work(aged, before, tau, vols)
         self._climate.told(before, self._joint, outcome.touched)
         self._joint = self._young.settle(self._joint, tau, vols, self._now_us, (m, d))
-        self._scale = measurement.adapted(self._scale, self._buckets, outcome.innovation, outcome.S, vols.R, m)
+        self._scale = measurement.adapted(self._scale, buckets, outcome.innovation, outcome.S, vols.R, m)
         touched = [self._rungs[e] for e in self._joint.expiry_us[outcome.touched].tolist()]
         for rung in touched:
             rung.applied(self._now_us)
-        remember(touched, outcome, inside(outcome), self._settings.watch)
-        return outcome
+        found = measured(outcome, buckets)
+        remember(touched, outcome, found.inside, self._settings.watch)
+        return found
 
     def _bound(self, alone: OneSided, tau: Floats, refused: dict[str, int]) -> Outcome | None:
         """Condition on one-sided quotes. They say too little to keep a smile live, or to make one."""

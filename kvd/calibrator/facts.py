@@ -15,19 +15,27 @@ from kvd.surface import BatchFacts
 BANDS = (0.6744897501960817, measurement.BAND_90, 1.959963984540054)  # 50, 90 and 95 % of a normal law
 
 
-class BatchOutcome(NamedTuple):
-    """What the filter made of a batch's vols, whose tenor buckets are `buckets` (N,), and of its bounds; None where
-    there were none.
+class Measured(NamedTuple):
+    """What the filter made of a batch's vols: its outcome, their tenor buckets, (N,), and which innovations lay in
+    their 50, 90 and 95 % predictive bands, (N, 3).
     """
 
-    of_vols: Outcome | None
-    of_bounds: Outcome | None
+    outcome: Outcome
     buckets: NDArray[np.intp]
+    inside: NDArray[np.bool_]
+
+
+class BatchOutcome(NamedTuple):
+    """What the filter made of a batch's vols, and of its bounds; None where there were none."""
+
+    of_vols: Measured | None = None
+    of_bounds: Outcome | None = None
 
 
 def facts(outcome: BatchOutcome, refused: dict[str, int], said: Heard, m: Measurement) -> BatchFacts:
     """The facts of a batch; `refused` counts by reason."""
-    vols, bounds, buckets = outcome
+    measured, bounds = outcome
+    vols = measured.outcome if measured else None
     inflated: dict[str, int] = {}
     for reason, part in (("outlier", vols), ("one_sided", bounds)):
         count(inflated, reason, 0 if part is None else int(np.count_nonzero(part.weight < m.inflated_below)))
@@ -41,7 +49,7 @@ def facts(outcome: BatchOutcome, refused: dict[str, int], said: Heard, m: Measur
         forwards_outside_parity=said.outside,
         forwards_gated=said.gated,
         executable=said.executable,
-        **({} if vols is None else _predicted(vols, buckets, m)),
+        **({} if measured is None else _predicted(measured, m)),
     )
 
 
@@ -51,14 +59,14 @@ def count(counts: dict[str, int], reason: str, n: int) -> None:
         counts[reason] = counts.get(reason, 0) + n
 
 
-def inside(outcome: Outcome) -> NDArray[np.bool_]:
-    """Which innovations lie in their 50, 90 and 95 % predictive bands, (N, 3)."""
-    return np.asarray(np.abs(outcome.innovation)[:, None] < np.sqrt(outcome.S)[:, None] * BANDS)
+def measured(outcome: Outcome, buckets: NDArray[np.intp]) -> Measured:
+    """An outcome held against what was predicted."""
+    return Measured(outcome, buckets, np.abs(outcome.innovation)[:, None] < np.sqrt(outcome.S)[:, None] * BANDS)
 
 
-def _predicted(outcome: Outcome, buckets: NDArray[np.intp], m: Measurement) -> dict[str, Any]:
+def _predicted(measured: Measured, m: Measurement) -> dict[str, Any]:
     """The score of what was predicted; coverage of its bands and NIS by tenor bucket."""
-    within = inside(outcome)
+    outcome, buckets, within = measured
     first = np.cumsum(outcome.nis_dof) - outcome.nis_dof
     coverage, nis = {}, {}
     for bucket in buckets[begins(buckets)].tolist():  # quotes are sorted by expiry

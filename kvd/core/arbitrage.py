@@ -16,12 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.core import residual, smile
+from kvd.core import smile
 from kvd.core.svi import LEVEL
 
 Floats = NDArray[np.float64]
-
-INWARD = 1 - 1e-9  # within the last knots, whatever is rounded: beyond them f'' is zero
 
 
 class Surface(NamedTuple):
@@ -39,21 +37,6 @@ class Surface(NamedTuple):
     def take(self, chosen: NDArray[np.intp]) -> "Surface":
         """The slices at `chosen`."""
         return Surface(self.x[chosen], self.u[chosen], self.tau[chosen])
-
-
-def grids(low: Floats, high: Floats, w0: Floats, points: int) -> Floats:
-    """Log-moneynesses, (S, points), from `low` to `high` (S,) each, twice as dense within two standard deviations.
-
-    The points nearest to the residual's knots are put there: f'' has its kinks and its two jumps at them, hence g its
-    sharpest minima.
-    """
-    root = np.sqrt(w0)[:, None]
-    a, b = np.arcsinh(low[:, None] / root), np.arcsinh(high[:, None] / root)
-    z = np.sinh(a + (b - a) * np.linspace(0.0, 1.0, points))
-    nearest = np.rint((np.arcsinh(residual.KNOTS) - a) / (b - a) * (points - 1))
-    row, knot = np.nonzero((nearest > 0) & (nearest < points - 1))
-    z[row, nearest[row, knot].astype(np.intp)] = residual.KNOTS[knot] * INWARD
-    return np.asarray(z * root)
 
 
 def butterfly(surface: Surface, k: Floats) -> tuple[Floats, Floats]:

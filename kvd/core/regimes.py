@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from scipy.linalg import expm
 
 from kvd.core import kalman
+from kvd.core.daycount import HOUR_US, YEAR_US
 
 Floats = NDArray[np.float64]
-Index = NDArray[np.intp]
 
-NAMES = ("calm", "active", "shock")
-HOUR_Y = 1 / (365 * 24)
+HOUR_Y = HOUR_US / YEAR_US
+
 LEAST_PRECISION = 1e-2  # of a level, per unit variance: a measurement that says less is none
 NEW_SD = 0.5  # of a level not seen before
 

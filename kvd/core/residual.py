@@ -27,6 +27,7 @@ _RIGHT = (0.3, 0.6, 0.9, 1.2, 1.5, 1.9, 2.3, 3.0, 4.0, 5.6, 8.0)
 KNOTS = np.array([*(-z for z in reversed(_RIGHT)), 0.0, *_RIGHT])
 SCALE, LENGTH = 0.007, 1.0
 ROUGH, ROUGH_LENGTH, REACH = 0.007, 0.6, 3.0
+_CARDINAL = CubicSpline(KNOTS, np.eye(len(KNOTS)), bc_type="clamped")  # a spline is linear in its values at the knots
 
 
 def _kernel(r: Floats) -> Floats:
@@ -41,8 +42,7 @@ def _prior_root() -> Floats:
     near = ROUGH * np.exp(-0.5 * (KNOTS / REACH) ** 2)
     cov = SCALE**2 * _kernel(np.abs(at[:, None] - at) / LENGTH)
     cov += np.outer(near, near) * _kernel(np.abs(KNOTS[:, None] - KNOTS) / ROUGH_LENGTH)
-    cardinal = CubicSpline(KNOTS, np.eye(len(KNOTS)), bc_type="clamped")
-    pins = np.stack((cardinal(0.0), cardinal(0.0, 1)))
+    pins = np.stack((_CARDINAL(0.0), _CARDINAL(0.0, 1)))
     cross = cov @ pins.T
     pinned = cov - cross @ np.linalg.solve(pins @ cross, cross.T)
     values, vectors = np.linalg.eigh(pinned)
@@ -53,11 +53,10 @@ def _prior_root() -> Floats:
 
 ROOT = _prior_root()
 DIM = ROOT.shape[1]
-_CARDINAL = CubicSpline(KNOTS, np.eye(len(KNOTS)), bc_type="clamped").c  # a spline is linear in its values at the knots
-# slopes at the knots = SLOPE @ u
+_PHI = CubicSpline(KNOTS, ROOT, bc_type="clamped")
+SLOPE = _PHI(KNOTS, 1)  # slopes at the knots = SLOPE @ u
 # _C[i, p, j]: the coefficient of t**(3 - p) of phi_j on interval i
-_C = np.ascontiguousarray(CubicSpline(KNOTS, ROOT, bc_type="clamped").c.transpose(1, 0, 2))
-SLOPE = CubicSpline(KNOTS, ROOT, bc_type="clamped")(KNOTS, 1)
+_C = np.ascontiguousarray(_PHI.c.transpose(1, 0, 2))
 _BY_POWER = np.ascontiguousarray(_C.transpose(1, 2, 0))
 _INNER = KNOTS[1:-1].copy()
 _FALLING = np.array([3.0, 2.0, 1.0])
@@ -99,7 +98,7 @@ def value_at(u: Floats, place: NDArray[np.intp], z: Floats) -> Floats:
 def from_knots(rho: Floats, z: Floats) -> Floats:
     """The curve through values `rho` (len(KNOTS),) at points `z`, any shape."""
     i, t, _ = _locate(z)
-    c3, c2, c1, c0 = (_CARDINAL @ rho)[:, i]
+    c3, c2, c1, c0 = (_CARDINAL.c @ rho)[:, i]
     return np.asarray(c0 + t * (c1 + t * (c2 + t * c3)))
 
 

@@ -131,26 +131,12 @@ def omega_gradient(sl: Slices, wings: Floats, index: Index | EachRow, z: Floats)
     return gradient, 1 + lean * z + risen, lean + sl.beta[index] * slope
 
 
-def vol_and_jacobian(x: Floats, tau: Floats, index: Index, k: Floats) -> tuple[Floats, Floats]:
-    """Implied vols at log-moneyness `k` (N,) of slice `index` (N,), and their gradient in the slice's state, (N, 5)."""
-    sl = slices(x)
-    sigma = sl.sigma[index]
-    z = k / (sl.sigma * np.sqrt(tau))[index]
-    gradient, omega, omega_z = omega_gradient(sl, wing_gradient(sl), index, z)
-    vol = sigma * np.sqrt(np.maximum(omega, MIN_OMEGA))
-    half = 0.5 * sigma * sigma / vol
-    jacobian = np.empty((DIM, len(k)))
-    jacobian[LEVEL] = vol - half * z * omega_z
-    jacobian[1:] = half * gradient
-    return vol, jacobian.T
-
-
 def vol(x: Floats, tau: Floats, index: Index, k: Floats) -> Floats:
     """Implied vols at log-moneyness `k` (N,) of slice `index` (N,)."""
     sl = slices(x)
     sigma = sl.sigma[index]
-    omega, _, _ = omega_at(sl, index, k / (sigma * np.sqrt(tau)[index]))
-    return np.asarray(sigma * np.sqrt(np.maximum(omega, MIN_OMEGA)))
+    at = omega(sl, index, k / (sigma * np.sqrt(tau)[index]))
+    return np.asarray(sigma * np.sqrt(np.maximum(at, MIN_OMEGA)))
 
 
 def omega(sl: Slices, index: Index, z: Floats) -> Floats:

@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvd.quality.contenders import Contender
-from kvd.quality.counted import Counted, Counts, columns, count
+from kvd.quality.counted import OLDEST_US, Counted, Counts, columns, count
 from kvd.quality.tally import BUCKETS, Tally
 from kvd.quotes import Quote
 
 Floats = NDArray[np.float64]
 
 SAMPLE_US = 60_000_000
-OLDEST_US = 180_000_000
 DIVERGED_QUOTES = 5
 
 

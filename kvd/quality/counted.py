@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kvd.core.measurement import TENOR_EDGES_D
 from kvd.quotes import Quote
 
 Floats = NDArray[np.float64]
@@ -14,7 +15,8 @@ Floats = NDArray[np.float64]
 LAST_HOUR_US = 3_600_000_000
 WIDEST_HALF_RATIO = 0.25
 DAY_US = 86_400_000_000
-BUCKET_EDGES_US = DAY_US * np.array([1, 7, 30, 90])
+BUCKET_EDGES_US = DAY_US * TENOR_EDGES_D
+OLDEST_US = 180_000_000  # of a quote that is sampled or refitted
 
 
 class Counted(NamedTuple):

@@ -10,12 +10,11 @@ from scipy.optimize import least_squares
 
 from kvd.core import svi
 from kvd.core.daycount import YEAR_US
-from kvd.quality.counted import Counted, Counts
+from kvd.quality.counted import OLDEST_US, Counted, Counts
 from kvd.quotes import Quote
 
 Floats = NDArray[np.float64]
 
-OLDEST_US = 180_000_000
 LAST_HALF_HOUR_US = 1_800_000_000
 FEWEST = 5
 WIDEST_HALF_RATIO = 0.5

@@ -33,6 +33,21 @@ def backbone(raw, tau=1.0):
     return Surface(svi.from_raw(raw[None], np.array([tau])), np.zeros((1, U)), np.array([tau]))
 
 
+def knotted(low, high, w0, points):
+    """Log-moneynesses, (S, points), from `low` to `high` (S,) each, twice as dense within two standard deviations.
+
+    The points nearest to the residual's knots are put there: f'' has its kinks and its two jumps at them, hence g its
+    sharpest minima.
+    """
+    root = np.sqrt(w0)[:, None]
+    a, b = np.arcsinh(low[:, None] / root), np.arcsinh(high[:, None] / root)
+    z = np.sinh(a + (b - a) * np.linspace(0.0, 1.0, points))
+    nearest = np.rint((np.arcsinh(KNOTS) - a) / (b - a) * (points - 1))
+    row, knot = np.nonzero((nearest > 0) & (nearest < points - 1))
+    z[row, nearest[row, knot].astype(int)] = KNOTS[knot] * (1 - 1e-9)
+    return z * root
+
+
 def random_surface(seed, slices=3):
     rng = np.random.default_rng(seed)
     tau = np.sort(rng.uniform(1, 200, slices)) / 365
@@ -122,7 +137,7 @@ def test_margins_are_g_and_f_of_each_slice_and_the_gaps_of_each_pair_on_both_its
 
 
 def test_a_grid_spans_its_range_is_finest_at_the_money_and_stands_on_the_knots():
-    k = arbitrage.grids(np.array([-0.5, -3.0]), np.array([0.5, 0.4]), np.array([0.01, 0.04]), 101)
+    k = knotted(np.array([-0.5, -3.0]), np.array([0.5, 0.4]), np.array([0.01, 0.04]), 101)
     np.testing.assert_allclose(k[:, [0, -1]], [[-0.5, 0.5], [-3.0, 0.4]], rtol=1e-12)
     assert (np.diff(k) > 0).all()
     steps = np.diff(k[0])
@@ -138,7 +153,7 @@ def test_no_minimum_hides_at_a_knot():
     u[0, :4] = 3.0
     surface = Surface(CENTRE[None], u, np.array([0.1]))
     reach = 9 * np.sqrt(surface.w0)
-    k = arbitrage.grids(-reach, reach, surface.w0, 641)
+    k = knotted(-reach, reach, surface.w0, 641)
     everywhere = np.linspace(-reach, reach, 20_001).T
     at_knots = (KNOTS * (1 - 1e-9) * np.sqrt(surface.w0))[None]
     dense = min(arbitrage.butterfly(surface, every)[0].min() for every in (everywhere, at_knots))

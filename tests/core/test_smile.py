@@ -5,6 +5,7 @@ Derivatives are judged where the smile is not on its floor: there they say where
 
 import math
 
+import backbone
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def test_without_a_curve_a_smile_is_its_backbone():
     place, k = at(x, z)
     np.testing.assert_allclose(smile.vol(x, 0 * u, TAU, place, k), svi.vol(x, TAU, place, k), rtol=1e-14)
     for mine, theirs in zip(
-        smile.vol_and_jacobian(x, 0 * u, TAU, place, k), svi.vol_and_jacobian(x, TAU, place, k), strict=False
+        smile.vol_and_jacobian(x, 0 * u, TAU, place, k), backbone.vol_and_jacobian(x, TAU, place, k), strict=False
     ):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-15)
 
