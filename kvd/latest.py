@@ -7,7 +7,7 @@ arrival time; `Latest` in front of every subscriber lets a slow one skip to the 
 from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
-from kvd.quotes import Event, ForwardQuote, Gap, Quote
+from kvd.quotes import Event, ForwardQuote, Gap, Lock, Quote, Unlock
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -109,4 +109,6 @@ def _key(event: Event) -> tuple[str, str]:
         return event.instrument.venue, event.instrument.name
     if isinstance(event, ForwardQuote):
         return event.venue, event.name
+    if isinstance(event, Lock | Unlock):
+        return event.venue, f"lock {event.id}"
     return event.venue, "gap"

@@ -1,4 +1,4 @@
-"""The vocabulary: what a venue says, as immutable records.
+"""The vocabulary: what a venue says, and what a trader does, as immutable records.
 
 Times are integer microseconds since the Unix epoch, UTC (``_us``). Vols are decimals (0.55 is 55 %).
 Prices stand in the instrument's own quoting unit: the coin for an inverse contract, the quote currency
@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 OptionType = Literal["call", "put"]
+LockOf = Literal["atm_vol", "skew", "curvature", "put_wing", "call_wing", "vol"]
 
 
 class Instrument(Struct, frozen=True):
@@ -80,6 +81,35 @@ class Gap(Struct, frozen=True):
     reason: str
 
 
+class Lock(Struct, frozen=True):
+    """A trader's word on the smile of one expiry: one of its parameters, or the vol at ``strike`` (``of`` is ``vol``).
+
+    It counts as an observation of ``value`` with standard deviation ``sd`` until `Unlock` releases it, at ``until_us``
+    at the latest. ``author`` is the name of the token that sent it.
+    """
+
+    id: str
+    venue: str
+    underlying: str
+    expiry_us: int
+    of: LockOf
+    strike: float | None
+    value: float
+    sd: float
+    author: str
+    until_us: int
+    receive_us: int
+
+
+class Unlock(Struct, frozen=True):
+    """The lock `id` is released: by hand, or because its time has come."""
+
+    id: str
+    venue: str
+    underlying: str
+    receive_us: int
+
+
 class Refusal(Struct, frozen=True):
     """A frame, or a part of one, that was read and deliberately not used; ``reason`` is a short stable slug."""
 
@@ -91,7 +121,7 @@ class BadFrame(Exception):
     """A frame that is not what its venue's protocol allows. The message says what was wrong, never the whole frame."""
 
 
-Event = Quote | ForwardQuote | Gap
+Event = Quote | ForwardQuote | Gap | Lock | Unlock
 
 HELD_OUT_PARTS = 5
 

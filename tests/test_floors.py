@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str] | str] = {
     "latest": {"quotes"},
     "config": {"core"},
     # floor 1
-    "surface": {"core"},
+    "surface": {"quotes", "core"},
     "venues": {"quotes", "config"},
     # floor 2
     "calibrator": {"quotes", "core", "latest", "config", "surface"},

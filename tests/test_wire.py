@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, NOON, SECOND, same, smile, update
 
-from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Regime, Smile, TrackRecord
+from kvd.surface import Certificate, Forward, JumpWings, Locked, Parameters, RawSvi, Regime, Smile, TrackRecord
 from kvd.wire import Encoder, decode, iso
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.ndjson"
@@ -25,6 +25,17 @@ def record(kind):
 certificates = st.builds(
     Certificate, numbers, numbers, counts, numbers, st.none() | numbers, st.sampled_from(["measured", "projected"])
 )
+locks = st.builds(
+    Locked,
+    id=st.text(),
+    of=st.sampled_from(["skew", "vol"]),
+    strike=st.none() | numbers,
+    value=numbers,
+    sd=numbers,
+    author=st.text(),
+    until_us=st.none() | instants,
+    market=numbers,
+)
 smiles = st.builds(
     Smile,
     venue=st.just("deribit"),
@@ -39,6 +50,7 @@ smiles = st.builds(
     regime=record(Regime),
     residual=st.lists(numbers, max_size=4).map(tuple),
     vol_sd=st.lists(numbers, max_size=4).map(tuple),
+    vol_root=st.lists(numbers, max_size=4).map(tuple),
     covariance=st.lists(numbers, min_size=25, max_size=25).map(lambda row: np.array(row).reshape(5, 5)),
     quoted_low=st.none() | numbers,
     quoted_high=st.none() | numbers,
@@ -48,6 +60,7 @@ smiles = st.builds(
     inside=st.none() | numbers,
     quotes=counts,
     record=st.none() | st.builds(TrackRecord, numbers, numbers, st.tuples(numbers, numbers, numbers), *[numbers] * 4),
+    locked=st.lists(locks, max_size=2).map(tuple),
     state=st.sampled_from(["live", "widened", "predicted", "held"]),
     reason=st.sampled_from(["", "null quotes", "no data: null"]),
     since_us=instants,
@@ -59,9 +72,9 @@ smiles = st.builds(
 
 @given(smiles)
 def test_a_smile_comes_back_equal(sent):
-    surface, whole, _ = Encoder("e").encode(update(sent))
-    assert same(decode(whole.payload).smiles[0], sent)
-    assert same(decode(surface.payload).smiles[0], sent._replace(covariance=np.array([])))
+    surface, alone, _ = Encoder("e").encode(update(sent))
+    assert same(decode(alone.payload).smiles[0], sent)
+    assert same(decode(surface.payload).smiles[0], sent)
 
 
 @given(st.lists(st.integers(0, 4).map(lambda day: CHRISTMAS + day * DAY), max_size=30))
@@ -91,10 +104,9 @@ def test_messages_are_as_published_before():
     assert b"\n".join(lines).decode() + "\n" == GOLDEN.read_text()
 
 
-def test_the_covariance_travels_in_the_smile_topic_alone():
+def test_a_surface_says_as_much_as_a_smile_and_atm_far_less():
     keys = {m.kind: set(json.loads(m.payload)["smile"]) for m in Encoder("e").encode(update(smile()))}
-    assert keys["smile"] - keys["surface"] == {"covariance"}
-    assert keys["surface"] > keys["atm"]
+    assert keys["smile"] == keys["surface"] > keys["atm"]
     assert "curvature" not in keys["atm"]
 
 

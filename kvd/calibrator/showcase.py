@@ -160,6 +160,7 @@ class Showcase:
                 nis_dof=fit[i][1] if i in fit else 0,
                 record=rung.record,
                 regime=regime,
+                locked=(),
                 exchange_us=clock.now_us if rung.applied_us is None else rung.applied_us,
                 receive_us=clock.receive_us,
                 publish_us=clock.publish_us,

@@ -17,6 +17,8 @@ Index = NDArray[np.intp]
 
 LEAST_SDS = 5.25  # a little more than the five that are promised, for a projection may move the standard deviation
 RECENT_US = 180_000_000
+DIGITS, JITTER, LEAST_VARIANCE = 1e5, 1e-6, 1e-18
+BELOW = np.tril_indices(len(residual.KNOTS), -1)
 
 
 class Shape(NamedTuple):
@@ -29,6 +31,7 @@ class Shape(NamedTuple):
     jump_wings: JumpWings
     residual: tuple[float, ...]
     vol_sd: tuple[float, ...]
+    vol_root: tuple[float, ...]
     covariance: Floats
 
 
@@ -100,7 +103,7 @@ def shapes(surface: Surface, sl: svi.Slices, covariances: Floats) -> list[Shape]
     wings = svi.wing_gradient(sl)
     values, gradient = svi.parameters_and_jacobian(sl, wings)
     P, raw = covariances[:, : svi.DIM, : svi.DIM].copy(), svi.raw(sl, tau)
-    at_knots = smile.jacobian_at_knots(sl, wings, surface.u)
+    vol_sd, vol_root = _correlated(smile.jacobian_at_knots(sl, wings, surface.u), covariances)
     columns = (
         tau.tolist(),
         map(Parameters._make, values.tolist()),
@@ -108,10 +111,24 @@ def shapes(surface: Surface, sl: svi.Slices, covariances: Floats) -> list[Shape]
         map(RawSvi._make, raw.tolist()),
         map(JumpWings._make, svi.jump_wings(sl, raw, tau).tolist()),
         map(tuple, residual.at_knots(surface.u).tolist()),
-        map(tuple, _sd(at_knots, covariances).tolist()),
+        map(tuple, vol_sd.tolist()),
+        map(tuple, vol_root.tolist()),
         P,
     )
     return [Shape(*row) for row in zip(*columns, strict=True)]
+
+
+def _correlated(gradient: Floats, covariances: Floats) -> tuple[Floats, Floats]:
+    """Standard deviations (T, n) of what has gradients (T, n, D), and below the diagonal, row by row, the root of their
+    correlations. Its digits are cut off towards zero, so that no row is longer than one.
+    """
+    C = gradient @ covariances @ gradient.transpose(0, 2, 1)
+    variance = np.maximum(np.einsum("tii->ti", C), LEAST_VARIANCE)
+    np.einsum("tii->ti", C)[:] = variance * (1 + JITTER)  # a curve that is known exactly leaves them fewer dimensions
+    sd = np.sqrt(variance)
+    C /= sd[:, :, None] * sd[:, None, :]
+    root = np.linalg.cholesky(C)[:, *BELOW]
+    return sd, np.trunc(root * DIGITS) / DIGITS
 
 
 def _sd(gradient: Floats, covariances: Floats) -> Floats:

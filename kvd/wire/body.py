@@ -13,36 +13,31 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from kvd.surface import RESIDUAL_KNOTS, Regime, Smile, SurfaceUpdate
+from kvd.surface import RESIDUAL_KNOTS, Locked, Regime, Smile, SurfaceUpdate
 
 Kind = Literal["surface", "smile", "atm", "status"]
 KNOTS = orjson.Fragment(orjson.dumps(RESIDUAL_KNOTS))
 
 
 class Record(NamedTuple):
-    """What one message says, as bytes. `core` is a smile's body without its covariance, or the whole of it where
-    there is no smile: an expiry that left, a status."""
+    """What one message says, as bytes: the body of `smile`, or of an expiry that left, or of a status."""
 
     smile: Smile | None
-    core: bytes
-    covariance: bytes
+    whole: bytes
 
     def body(self, kind: Kind) -> bytes:
-        """The body in topics of `kind`: the covariance travels in `smile` alone; `atm` is the small record."""
-        if self.smile is None or kind == "surface":
-            return self.core
-        if kind == "smile":
-            return b'%b,"covariance":%b}' % (self.core[:-1], self.covariance)
+        """The body in topics of `kind`: `atm` is the small record."""
+        if self.smile is None or kind != "atm":
+            return self.whole
         return orjson.dumps(_atm(self.smile), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def encode_smile(smile: Smile) -> Record:
-    """Encode a smile's core and covariance, once. Raises ValueError naming the field that is not finite."""
-    core = orjson.dumps(_core(smile), option=orjson.OPT_SERIALIZE_NUMPY)
-    covariance = orjson.dumps(np.ascontiguousarray(smile.covariance), option=orjson.OPT_SERIALIZE_NUMPY)
-    if b"null" in core or b"null" in covariance:
+    """Encode a smile, once. Raises ValueError naming the field that is not finite."""
+    whole = orjson.dumps(_whole(smile), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in whole:
         _refuse_non_finite(smile)
-    return Record(smile, core, covariance)
+    return Record(smile, whole)
 
 
 def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
@@ -56,7 +51,7 @@ def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
         "since": iso(update.publish_us),
         "publish_time": iso(update.publish_us),
     }
-    return Record(None, orjson.dumps(body), b"")
+    return Record(None, orjson.dumps(body))
 
 
 @lru_cache(maxsize=4096)
@@ -66,7 +61,7 @@ def iso(us: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC).isoformat()[:19]}.{micros:06d}Z"
 
 
-def _core(smile: Smile) -> dict[str, object]:
+def _whole(smile: Smile) -> dict[str, object]:
     body = _atm(smile)
     p, sd, certificate = smile.parameters, smile.sd, smile.certificate
     body.update(
@@ -81,7 +76,8 @@ def _core(smile: Smile) -> dict[str, object]:
         call_wing_sd=sd.call_wing,
         svi=smile.raw._asdict(),
         jump_wings=smile.jump_wings._asdict(),
-        residual={"z": KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd},
+        residual={"z": KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd, "vol_root": smile.vol_root},
+        covariance=np.ascontiguousarray(smile.covariance),
         certificate=_present(certificate._asdict()),
         regime=_regime(smile.regime),
         nis_dof=smile.nis_dof,
@@ -96,7 +92,15 @@ def _core(smile: Smile) -> dict[str, object]:
         "record": smile.record._asdict() if smile.record else None,
     }
     body.update(_present(perhaps))
+    if smile.locked:
+        body["locked"] = [_locked(locked) for locked in smile.locked]
     return body
+
+
+def _locked(locked: Locked) -> dict[str, object]:
+    until = None if locked.until_us is None else iso(locked.until_us)
+    fields = {name: value for name, value in locked._asdict().items() if name not in {"until_us", "id"}}
+    return _present({"id": locked.id or None, **fields, "until": until})
 
 
 @lru_cache(maxsize=64)

@@ -7,17 +7,15 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from kvd.surface import Certificate, Forward, JumpWings, Parameters, RawSvi, Regime, Smile, State, TrackRecord
+from kvd.quotes import LockOf
+from kvd.surface import Certificate, Forward, JumpWings, Locked, Parameters, RawSvi, Regime, Smile, State, TrackRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _T = TypeVar("_T")
 
 
 class Received(NamedTuple):
-    """An update or a snapshot of a `surface` or `smile` topic. `prev_seq` is None in a snapshot.
-
-    A smile of a `surface` topic has an empty covariance: it travels in `smile` topics alone.
-    """
+    """An update or a snapshot of a `surface` or `smile` topic. `prev_seq` is None in a snapshot."""
 
     type: str
     topic: str
@@ -62,6 +60,7 @@ class _JumpWings(Struct):
 class _Residual(Struct):
     rho: tuple[float, ...]
     vol_sd: tuple[float, ...]
+    vol_root: tuple[float, ...]
 
 
 class _Record(Struct):
@@ -80,6 +79,17 @@ class _Regime(Struct):
     shock: float
     ssr: float
     ssr_sd: float
+
+
+class _Locked(Struct):
+    of: LockOf
+    value: float
+    sd: float
+    author: str
+    market: float
+    id: str = ""
+    strike: float | None = None
+    until: datetime | None = None
 
 
 class _Body(Struct):
@@ -111,7 +121,8 @@ class _Body(Struct):
     publish_time: datetime
     nis_dof: int
     quotes: int
-    covariance: list[list[float]] = []
+    covariance: list[list[float]]
+    locked: list[_Locked] = []
     quoted_low: float | None = None
     quoted_high: float | None = None
     nis: float | None = None
@@ -164,6 +175,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         jump_wings=_tuple(JumpWings, got.jump_wings),
         residual=got.residual.rho,
         vol_sd=got.residual.vol_sd,
+        vol_root=got.residual.vol_root,
         covariance=np.array(got.covariance, dtype=np.float64),
         quoted_low=got.quoted_low,
         quoted_high=got.quoted_high,
@@ -174,6 +186,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         inside=got.inside,
         quotes=got.quotes,
         record=_tuple(TrackRecord, got.record) if got.record else None,
+        locked=tuple(_locked(one) for one in got.locked),
         state=got.state,
         reason=got.reason,
         since_us=_us(got.since),
@@ -181,6 +194,11 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         receive_us=_us(got.receive_time),
         publish_us=_us(got.publish_time),
     )
+
+
+def _locked(one: _Locked) -> Locked:
+    until_us = None if one.until is None else _us(one.until)
+    return Locked(one.id, one.of, one.strike, one.value, one.sd, one.author, until_us, one.market)
 
 
 def _tuple(record: type[_T], fields: Any) -> _T:

@@ -77,7 +77,7 @@ class Encoder:
     def status(self, record: Mapping[str, object]) -> Message:
         """One message of the topic ``status``. Records of the same `venue` replace each other."""
         venue = str(record.get("venue", ""))
-        self._status[venue] = body = Record(None, orjson.dumps(dict(record)), b"")
+        self._status[venue] = body = Record(None, orjson.dumps(dict(record)))
         return Message("status", ("status", venue), self._number("status"), self.epoch, body)
 
     def topics(self) -> Iterator[str]:
@@ -104,14 +104,14 @@ class Encoder:
     def surfaces(self) -> dict[Family, list[bytes]]:
         """The newest bodies of the `surface` topics by (venue, underlying), nearest expiry first."""
         return {
-            family: [records[expiry_us].core for expiry_us in sorted(records)]
+            family: [records[expiry_us].whole for expiry_us in sorted(records)]
             for family, records in self._newest.items()
             if records
         }
 
     def _bodies(self, topic: str) -> list[bytes]:
         if topic == "status":
-            return [record.core for record in self._status.values()]
+            return [record.whole for record in self._status.values()]
         stem, venue, underlying, *name = topic.split(".")
         kind = KINDS[KINDS.index(stem)]
         records = self._newest.get((venue, underlying), {})

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from option_chain import DAY, NOW, SECOND, chain
+from smiles import smile as published
 
 from kvd.calibrator import doors, smiles
 from kvd.calibrator.board import Board
@@ -84,6 +85,22 @@ def test_the_deviation_of_the_vol_at_the_knots_is_that_of_draws_of_backbone_and_
     tau = np.full(len(draws), TAU[1])
     vols = smile.vol(draws[:, :DIM], draws[:, DIM:], tau, place, np.tile(k, len(draws))).reshape(len(draws), -1)
     np.testing.assert_allclose(np.array(shape.vol_sd) * 1e-2, vols.std(axis=0), rtol=0.03)
+
+
+@pytest.mark.parametrize("curved", [0.0, 1.0])
+def test_the_vols_at_the_knots_go_together_as_the_posterior_says(curved):
+    """Also where the residual is known to be zero, and 23 vols have five dimensions only."""
+    j = joint(curved=curved)
+    (shape,) = shapes(j, [1])
+    k = residual.KNOTS * np.exp(X[1, 0]) * np.sqrt(TAU[1])
+    place = np.zeros(len(k), dtype=np.intp)
+    _, J, B = smile.vol_and_jacobian(j.x[1:2], j.u[1:2], TAU[1:2], place, k)
+    gradient = np.concatenate((J, B), axis=1)
+    expected = gradient @ covariances(j, np.array([1]))[0] @ gradient.T
+    sd = np.sqrt(expected.diagonal())
+    made = published(vol_sd=shape.vol_sd, vol_root=shape.vol_root).vol_factor()
+    np.testing.assert_allclose(np.sqrt((made @ made.T).diagonal()), sd, rtol=1e-6)
+    np.testing.assert_allclose(made @ made.T / np.outer(sd, sd), expected / np.outer(sd, sd), atol=5e-4)
 
 
 def test_the_reach_is_a_little_more_than_five_deviations():
