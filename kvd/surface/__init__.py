@@ -16,6 +16,7 @@ from kvd.surface.records import (
     TrackRecord,
 )
 from kvd.surface.smile import RESIDUAL_KNOTS, Smile
+from kvd.surface.surface import Surface
 from kvd.surface.update import BatchFacts, SurfaceUpdate
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Regime",
     "Smile",
     "State",
+    "Surface",
     "SurfaceUpdate",
     "TrackRecord",
 ]
