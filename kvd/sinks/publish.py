@@ -10,14 +10,12 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from weakref import WeakSet
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
@@ -25,10 +23,11 @@ from websockets.protocol import State
 
 from kvd.config import ConfigError, Publish
 from kvd.sinks.audience import Audience, Session
+from kvd.sinks.conversation import Conversation
+from kvd.sinks.door import Door, response
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
-from kvd.sinks.pages import Call, Page, Sources, answer, refusal
-from kvd.sinks.requests import Bucket, Request, RequestError, read, refuse_bad_topics
-from kvd.sinks.topics import matches
+from kvd.sinks.pages import Sources
+from kvd.sinks.requests import Bucket
 from kvd.surface import SurfaceUpdate
 from kvd.wire import Encoder, iso
 
@@ -84,7 +83,9 @@ class Publisher:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
-        self._audience = Audience(self._settings.stalled_after_s)
+        self._audience = audience = Audience(self._settings.stalled_after_s)
+        self._conversation = Conversation(self._settings, self._encoder, audience, self._errors)
+        self._door = Door(self._settings, self._sources, lambda: len(audience.sessions), self._errors)
         self._server = await self._listen()
         self._group = await asyncio.TaskGroup().__aenter__()
         duties = (
@@ -181,22 +182,12 @@ class Publisher:
 
     def _receive(self, _connection: ServerConnection, request: HttpRequest) -> Response | None:
         """Answer plain HTTP, or None to go on with a websocket's handshake."""
-        authorizations = request.headers.get_all("Authorization")
-        call = Call(
-            getattr(request, "method", "GET"),  # older libraries refuse other methods themselves
-            request.path,
-            authorizations[0] if len(authorizations) == 1 else None,
-            tuple(request.headers.get_all("Origin")),
-        )
         try:
-            found = answer(call, self._sources, self._settings.token)
+            found = self._door.pass_or_page(request)
         except Exception as error:
             self._report(error)
             raise
-        if found is None and len(self._audience.sessions) >= self._settings.max_clients:
-            found = refusal(503, "full", f"all {self._settings.max_clients} places are taken: try again later")
-            self._errors["full"] += 1
-        return None if found is None else _response(found)
+        return None if found is None else response(found)
 
     def _report(self, error: Exception) -> None:
         """Have `error` end the block: the library would log it and go on."""
@@ -221,7 +212,7 @@ class Publisher:
         self._audience.join(session)
         try:
             async for frame in connection:
-                self._serve(session, frame)
+                self._conversation.answer(session, frame)
                 await session.caught_up.wait()  # who does not read our answers is not read either
         except ConnectionClosed:
             pass
@@ -230,54 +221,3 @@ class Publisher:
             raise
         finally:
             self._audience.leave(session)
-
-    def _serve(self, session: Session, frame: str | bytes) -> None:
-        try:
-            if not session.bucket.take(self._loop.time()):
-                limit = f"{self._settings.max_messages_per_s:g} messages a second"
-                raise RequestError("too_many_messages", f"more than {limit}: this one was ignored, send it again later")
-            self._do(session, read(frame))
-        except RequestError as error:
-            self._errors[error.code] += 1
-            session.outbox.put_answer({"type": "error", "code": error.code, "message": str(error)})
-        self._audience.flush(session)
-
-    def _do(self, session: Session, request: Request) -> None:
-        topics = sorted(set(request.topics))
-        if request.op == "subscribe":
-            self._subscribe(session, topics)
-        elif request.op == "unsubscribe":
-            unknown = set(topics) - self._audience.subscriptions.of(session)
-            if unknown:
-                raise RequestError(
-                    "not_subscribed", f"not subscribed to {min(unknown)[:128]!r}: name it as when subscribing"
-                )
-            self._audience.subscriptions.remove(session, topics)
-            session.outbox.put_answer({"type": "ack", "op": "unsubscribe", "topics": topics})
-        else:
-            session.outbox.put_answer({"type": "ack", "op": "ping"})
-
-    def _subscribe(self, session: Session, topics: list[str]) -> None:
-        refuse_bad_topics(topics)
-        limit = self._settings.max_subscriptions
-        if len(self._audience.subscriptions.of(session).union(topics)) > limit:
-            raise RequestError("too_many_subscriptions", f"more than {limit} topics: unsubscribe from some, or use *")
-        self._audience.subscriptions.add(session, topics)
-        known = [topic for topic in self._encoder.topics() if any(matches(pattern, topic) for pattern in topics)]
-        session.outbox.put_answer({"type": "ack", "op": "subscribe", "topics": topics, "matching": len(known)})
-        for topic in known:
-            session.outbox.put_snapshot(topic)
-
-
-def _response(found: Page) -> Response:
-    status = HTTPStatus(found.status)
-    headers = Headers()
-    headers["Content-Type"] = found.content_type
-    headers["Content-Length"] = str(len(found.body))
-    headers["Cache-Control"] = "no-store"
-    headers["Connection"] = "close"
-    if status is HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = "GET"
-    return Response(status, status.phrase, headers, found.body)
