@@ -19,7 +19,7 @@ from kvd.sinks.publish import Publisher
 from kvd.sinks.record import Recorder
 from kvd.surface import SurfaceUpdate
 from kvd.venues import Venue, deribit
-from kvd.wire import Encoder, iso
+from kvd.wire import Encoder, Ring, iso
 
 VENUES: dict[str, Venue] = {"deribit": deribit}
 OBSERVE_S = 1.0
@@ -51,9 +51,9 @@ class Daemon:
         self._said: dict[str, bool] = {}
         self._denied: dict[tuple[str, str], tuple[int, ...]] = {}
         self._stopping = False
-        self.publisher = Publisher(
-            settings.publish, Encoder(f"{self.clock.now_us():x}"), self.missing, self.metrics.render, self.clock.now_us
-        )
+        ring = Ring(int(settings.publish.resume_s * 1e6), int(settings.publish.resume_mib * 2**20))
+        encoder = Encoder(f"{self.clock.now_us():x}", ring)
+        self.publisher = Publisher(settings.publish, encoder, self.missing, self.metrics.render, self.clock.now_us)
 
     @property
     def url(self) -> str:

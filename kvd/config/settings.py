@@ -13,6 +13,7 @@ from kvd.core.regimes import RegimeSettings
 from kvd.core.whiteness import Watch
 
 Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Currency = Annotated[str, Meta(pattern="^[A-Z0-9]+$")]
 
@@ -63,6 +64,8 @@ class Publish(Struct, frozen=True, forbid_unknown_fields=True):
     max_subscriptions: Count = 1000
     max_messages_per_s: Positive = 50.0
     stalled_after_s: Positive = 5.0
+    resume_s: NotNegative = 60.0
+    resume_mib: NotNegative = 128.0
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):

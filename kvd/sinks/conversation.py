@@ -5,8 +5,8 @@ from collections import Counter
 
 from kvd.config import Publish
 from kvd.sinks.audience import Audience, Session
-from kvd.sinks.requests import Request, RequestError, read, refuse_bad_topics
-from kvd.sinks.topics import matches
+from kvd.sinks.requests import Request, RequestError, read, refuse_bad_resume, refuse_bad_topics
+from kvd.sinks.topics import covers
 from kvd.wire import Encoder
 
 
@@ -35,7 +35,7 @@ class Conversation:
     def _do(self, session: Session, request: Request) -> None:
         topics = sorted(set(request.topics))
         if request.op == "subscribe":
-            self._subscribe(session, topics)
+            self._subscribe(session, request, topics)
         elif request.op == "unsubscribe":
             unknown = set(topics) - self._audience.subscriptions.of(session)
             if unknown:
@@ -47,13 +47,26 @@ class Conversation:
         else:
             session.outbox.put_answer({"type": "ack", "op": "ping"})
 
-    def _subscribe(self, session: Session, topics: list[str]) -> None:
+    def _subscribe(self, session: Session, request: Request, topics: list[str]) -> None:
         refuse_bad_topics(topics)
+        refuse_bad_resume(request)
         limit = self._settings.max_subscriptions
         if len(self._audience.subscriptions.of(session).union(topics)) > limit:
             raise RequestError("too_many_subscriptions", f"more than {limit} topics: unsubscribe from some, or use *")
         self._audience.subscriptions.add(session, topics)
-        known = [topic for topic in self._encoder.topics() if any(matches(pattern, topic) for pattern in topics)]
-        session.outbox.put_answer({"type": "ack", "op": "subscribe", "topics": topics, "matching": len(known)})
+        patterns = set(topics)
+        known = [topic for topic in self._encoder.topics() if covers(patterns, topic)]
+        ack = {"type": "ack", "op": "subscribe", "topics": topics, "matching": len(known)}
+        heard = request.from_seq or {}
+        lost = {topic: self._encoder.lost(topic, seq, request.epoch or "") for topic, seq in heard.items()}
+        if request.from_seq is not None:
+            ack["resumed"] = [topic for topic, why in lost.items() if why is None]
+        session.outbox.put_answer(ack)
         for topic in known:
-            session.outbox.put_snapshot(topic)
+            if topic not in heard:
+                session.outbox.put_snapshot(topic)
+        for topic, why in lost.items():
+            if why is None:
+                session.outbox.put_resumed(topic, heard[topic])
+            else:
+                session.outbox.put_restart(topic, heard[topic] if why == "too_old" else 0, why)

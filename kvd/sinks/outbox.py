@@ -1,12 +1,14 @@
 """What one subscriber has still to be sent: a conflating weir in front of a socket that may not drain.
 
 Nothing is encoded before it is written, so what a stalled subscriber holds is the socket's buffers (`SOCKET_BYTES` in
-the transport and one message more, beside the kernel's own) and one slot for each smile that it listens to.
+the transport and one message more, beside the kernel's own) and one slot for each smile that it listens to. Who comes
+back has one slot for each topic taken up again, a cursor into what was sent lately: it writes what the socket takes.
 """
 
 import asyncio
 from collections import Counter
 from struct import Struct
+from typing import NamedTuple
 
 import orjson
 
@@ -18,27 +20,52 @@ _TEXT = 0x81  # a final frame of text, RFC 6455 section 5.2
 _SHORT, _LONG = Struct("!BBH"), Struct("!BBQ")
 
 
+class Cursor(NamedTuple):
+    """A topic that is being taken up again: what comes after `seq` is yet to be written."""
+
+    topic: str
+    seq: int
+
+
+class Restart(NamedTuple):
+    """A topic that cannot be taken up after `seq`: a gap that says why, and a snapshot."""
+
+    topic: str
+    seq: int
+    reason: str
+
+
+Waiting = Message | Cursor | Restart | str | bytes
+
+
 class Tally:
-    """What all outboxes of a publisher have written, by kind of message, and what conflation has cost."""
+    """What all outboxes of a publisher have written, by kind of message, and what conflation has cost.
+
+    `resumed` counts topics taken up again, `gaps` those who heard of a gap by its reason.
+    """
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
         self.sent_bytes = 0
         self.overwrites = 0
+        self.resumed = 0
+        self.gaps: Counter[str] = Counter()
 
 
 class Outbox:
     """The newest unread message of each key, in the order of writing, and the numbers of what was written last.
 
-    A slot holds a message, the topic (a str) of a snapshot that is taken when it is written, or an answer's bytes.
+    A slot holds a message, the topic (a str) of a snapshot that is taken when it is written, an answer's bytes, a topic
+    that is taken up again (`Cursor`) or one that cannot be (`Restart`).
     """
 
     def __init__(self, transport: asyncio.WriteTransport, encoder: Encoder, tally: Tally) -> None:
         self._transport = transport
         self._encoder = encoder
         self._tally = tally
-        self._unread: Latest[object, Message | str | bytes] = Latest()
+        self._unread: Latest[object, Waiting] = Latest()
         self._sent_seq: dict[str, int] = {}
+        self._resuming: set[str] = set()
         self._written_bytes = 0
         self._appended = 0
 
@@ -56,12 +83,27 @@ class Outbox:
         return not self._unread and not self._transport.get_write_buffer_size()
 
     def put(self, message: Message) -> None:
-        """Put a message in its slot; an unread older one of the same smile is lost, and counted."""
+        """Put a message in its slot; an unread older one of the same smile is lost, and counted.
+
+        A topic that is being taken up again takes its messages from the ring, this one too.
+        """
+        if message.topic in self._resuming:
+            return
         self._tally.overwrites += self._unread.put(message.key, message)
 
     def put_snapshot(self, topic: str) -> None:
         """Have the topic's snapshot written after all that waits now: every ack promises its own."""
         self._append(topic)
+
+    def put_resumed(self, topic: str, seq: int) -> None:
+        """Have what came on `topic` after `seq` written, after all that waits now, as the socket takes it."""
+        self._tally.resumed += 1
+        self._resuming.add(topic)
+        self._append(Cursor(topic, seq))
+
+    def put_restart(self, topic: str, seq: int, reason: str) -> None:
+        """Have a gap after `seq` and then the topic's snapshot written, after all that waits now."""
+        self._append(Restart(topic, seq, reason))
 
     def put_answer(self, answer: dict[str, object]) -> None:
         """Have an answer written after all that waits now; answers do not replace each other."""
@@ -73,40 +115,73 @@ class Outbox:
         if room <= 0 or not self._unread:
             return
         parts: list[bytes] = []
+        unfinished: list[Cursor] = []
         for key, waiting in self._unread.take().items():
-            if room > 0:
-                room -= self._write(waiting, parts)
-            else:
+            if room <= 0:
                 self._unread.put(key, waiting)
+            elif isinstance(waiting, Cursor):
+                room -= self._advance(waiting, room, parts, unfinished)
+            else:
+                room -= self._write(waiting, parts)
+        for cursor in unfinished:  # behind the others, so that topics take turns
+            self._append(cursor)
         data = b"".join(parts)
         self._written_bytes += len(data)
         self._tally.sent_bytes += len(data)
         self._transport.write(data)
 
-    def _append(self, waiting: str | bytes) -> None:
+    def _append(self, waiting: Cursor | Restart | str | bytes) -> None:
         """Put what nothing replaces into a slot of its own. A client is not read while such slots wait."""
         self._appended += 1
         self._unread.put(self._appended, waiting)
 
-    def _write(self, waiting: Message | str | bytes, parts: list[bytes]) -> int:
+    def _write(self, waiting: Message | Restart | str | bytes, parts: list[bytes]) -> int:
         """Append what waits to `parts` as frames, a gap before it if something was lost; returns its size in bytes."""
+        if isinstance(waiting, Message):
+            return self._update(waiting, parts)
         if isinstance(waiting, bytes):
             return self._frame("answer", waiting, parts)
         if isinstance(waiting, str):
             self._sent_seq[waiting] = self._encoder.seq(waiting)
             return self._frame("snapshot", self._encoder.snapshot(waiting), parts)
-        size = 0
-        last = self._sent_seq.get(waiting.topic)
-        if last is not None and last >= waiting.seq:
-            return 0  # a snapshot written since has it already
-        if last is not None and last != waiting.prev_seq:
-            size = self._frame("gap", self._gap(waiting, last), parts)
-        self._sent_seq[waiting.topic] = waiting.seq
-        return size + self._frame(waiting.kind, waiting.payload, parts)
+        topic, seq, reason = waiting
+        size = self._gap(topic, seq + 1, self._encoder.seq(topic), reason, parts)
+        return size + self._write(topic, parts)
 
-    def _gap(self, message: Message, last: int) -> bytes:
-        numbers = {"topic": message.topic, "from_seq": last + 1, "to_seq": message.prev_seq}
-        return orjson.dumps({"type": "gap", **numbers, "epoch": self._encoder.epoch, "reason": "slow"})
+    def _update(self, message: Message, parts: list[bytes]) -> int:
+        size = 0
+        last = self._sent_seq.get(message.topic)
+        if last is not None and last >= message.seq:
+            return 0  # a snapshot or a cursor written since has it already
+        if last is not None and last != message.prev_seq:
+            size = self._gap(message.topic, last + 1, message.prev_seq, "slow", parts)
+        self._sent_seq[message.topic] = message.seq
+        return size + self._frame(message.kind, message.payload, parts)
+
+    def _advance(self, cursor: Cursor, room: int, parts: list[bytes], unfinished: list[Cursor]) -> int:
+        """Write what follows the cursor as far as there is room; returns its size in bytes.
+
+        A client that hears all this while it is sent the topic anyway goes on where that stands. One so slow that the
+        ring has let go of what it is to hear next gets a gap and a snapshot.
+        """
+        topic, size = cursor.topic, 0
+        seq = self._sent_seq[topic] = max(cursor.seq, self._sent_seq.get(topic, 0))
+        if self._encoder.lost(topic, seq, self._encoder.epoch):
+            self._resuming.discard(topic)
+            return self._write(Restart(topic, seq, "too_old"), parts)
+        for message in self._encoder.since(topic, seq):
+            if size >= room:
+                unfinished.append(Cursor(topic, self._sent_seq[topic]))
+                return size
+            size += self._update(message, parts)
+        self._resuming.discard(topic)
+        return size
+
+    def _gap(self, topic: str, from_seq: int, to_seq: int, reason: str, parts: list[bytes]) -> int:
+        self._tally.gaps[reason] += 1
+        numbers = {"topic": topic, "from_seq": from_seq, "to_seq": to_seq}
+        gap = {"type": "gap", **numbers, "epoch": self._encoder.epoch, "reason": reason}
+        return self._frame("gap", orjson.dumps(gap), parts)
 
     def _frame(self, kind: str, payload: bytes, parts: list[bytes]) -> int:
         self._tally.sent[kind] += 1

@@ -1,13 +1,14 @@
 """What a subscriber may ask, read from its frames; every refusal says the mend."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from kvd.sinks.topics import complaint
+from kvd.sinks.topics import complaint, covers
 
 _EXAMPLE = '{"op":"subscribe","topics":["surface.deribit.BTC"]}'
+Seq = Annotated[int, Meta(ge=0)]
 
 
 class RequestError(Exception):
@@ -19,10 +20,15 @@ class RequestError(Exception):
 
 
 class Request(Struct, frozen=True):
-    """``subscribe`` and ``unsubscribe`` name topics, ``ping`` does not. Unknown fields are ignored."""
+    """``subscribe`` and ``unsubscribe`` name topics, ``ping`` does not. Unknown fields are ignored.
+
+    `from_seq` says how far in `epoch` a subscriber who comes back has heard each topic.
+    """
 
     op: Literal["subscribe", "unsubscribe", "ping"]
     topics: list[str] = []
+    epoch: str | None = None
+    from_seq: dict[str, Seq] | None = None
 
 
 _request = msgspec.json.Decoder(Request)
@@ -49,6 +55,23 @@ def refuse_bad_topics(topics: list[str]) -> None:
         why = complaint(pattern)
         if why is not None:
             raise RequestError("bad_topic", why)
+
+
+def refuse_bad_resume(request: Request) -> None:
+    """Raise RequestError if what is to be taken up again is not among what is subscribed to."""
+    if request.from_seq is None:
+        return
+    if request.epoch is None:
+        raise RequestError("bad_request", '"from_seq" needs the "epoch" in which its numbers were heard')
+    patterns = set(request.topics)
+    for topic in request.from_seq:
+        if "*" in topic or complaint(topic) is not None:
+            raise RequestError(
+                "bad_request", f'"from_seq" has {topic[:128]!r}: name topics as they were heard, without *'
+            )
+        if not covers(patterns, topic):
+            mend = 'add it to "topics", or leave it out'
+            raise RequestError("bad_request", f'"from_seq" has {topic[:128]!r}, which "topics" does not match: {mend}')
 
 
 class Bucket:

@@ -1,7 +1,8 @@
 """Who listens to what: topic patterns, and the table of their subscribers."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from itertools import product
 from typing import Generic, TypeVar
 
 C = TypeVar("C")
@@ -28,12 +29,13 @@ def complaint(pattern: str) -> str | None:
     return None
 
 
-def matches(pattern: str, topic: str) -> bool:
-    """Whether `topic` is what `pattern` says, where ``*`` stands for any one part."""
-    if "*" not in pattern:
-        return pattern == topic
-    wanted, parts = pattern.split("."), topic.split(".")
-    return len(wanted) == len(parts) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=True))
+def covers(patterns: Set[str], topic: str) -> bool:
+    """Whether any of `patterns` is what `topic` is, where ``*`` stands for any one part.
+
+    A topic of n parts can be written in 2**n ways with ``*``, which are looked up, however many patterns there are.
+    """
+    ways = product(*((part, "*") for part in topic.split(".")))
+    return any(".".join(way) in patterns for way in ways)
 
 
 class Subscriptions(Generic[C]):
@@ -55,7 +57,7 @@ class Subscriptions(Generic[C]):
         added = set(patterns)
         self._patterns.setdefault(client, set()).update(added)
         for topic, listeners in self._listeners.items():
-            if any(matches(pattern, topic) for pattern in added):
+            if covers(added, topic):
                 listeners.add(client)
 
     def remove(self, client: C, patterns: Iterable[str]) -> None:
@@ -63,7 +65,7 @@ class Subscriptions(Generic[C]):
         self._patterns.get(client, set()).difference_update(patterns)
         left = self.of(client)
         for topic, listeners in self._listeners.items():
-            if client in listeners and not any(matches(pattern, topic) for pattern in left):
+            if client in listeners and not covers(left, topic):
                 listeners.discard(client)
 
     def forget(self, client: C) -> None:
@@ -76,6 +78,6 @@ class Subscriptions(Generic[C]):
         """Everyone who gets `topic`, each once. Not to be changed by the caller."""
         found = self._listeners.get(topic)
         if found is None:
-            found = {c for c, patterns in self._patterns.items() if any(matches(p, topic) for p in patterns)}
+            found = {client for client, patterns in self._patterns.items() if covers(patterns, topic)}
             self._listeners[topic] = found
         return found

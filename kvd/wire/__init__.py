@@ -2,6 +2,8 @@
 
 from kvd.wire.body import Kind, iso
 from kvd.wire.decode import Received, decode, decode_smile
-from kvd.wire.encoder import Encoder, Message
+from kvd.wire.encoder import Encoder, Lost
+from kvd.wire.message import Message
+from kvd.wire.ring import Ring
 
-__all__ = ["Encoder", "Kind", "Message", "Received", "decode", "decode_smile", "iso"]
+__all__ = ["Encoder", "Kind", "Lost", "Message", "Received", "Ring", "decode", "decode_smile", "iso"]

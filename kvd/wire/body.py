@@ -20,24 +20,25 @@ KNOTS = orjson.Fragment(orjson.dumps(RESIDUAL_KNOTS))
 
 
 class Record(NamedTuple):
-    """What one message says, as bytes: the body of `smile`, or of an expiry that left, or of a status."""
+    """Said of a smile, or of an expiry that left (then `smile` is None): in `atm` topics `small`, else `whole`."""
 
     smile: Smile | None
     whole: bytes
-
-    def body(self, kind: Kind) -> bytes:
-        """The body in topics of `kind`: `atm` is the small record."""
-        if self.smile is None or kind != "atm":
-            return self.whole
-        return orjson.dumps(_atm(self.smile), option=orjson.OPT_SERIALIZE_NUMPY)
+    small: bytes
 
 
 def encode_smile(smile: Smile) -> Record:
     """Encode a smile, once. Raises ValueError naming the field that is not finite."""
-    whole = orjson.dumps(_whole(smile), option=orjson.OPT_SERIALIZE_NUMPY)
+    small = _atm(smile)
+    whole = orjson.dumps(_whole(smile, small), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in whole:
         _refuse_non_finite(smile)
-    return Record(smile, whole)
+    return Record(smile, trim(whole), trim(orjson.dumps(small, option=orjson.OPT_SERIALIZE_NUMPY)))
+
+
+def trim(encoded: bytes) -> bytes:
+    """The same bytes in no more memory than they need: orjson's keep the room in which they were written, 64 KiB."""
+    return bytes(memoryview(encoded))
 
 
 def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
@@ -51,7 +52,8 @@ def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
         "since": iso(update.publish_us),
         "publish_time": iso(update.publish_us),
     }
-    return Record(None, orjson.dumps(body))
+    encoded = trim(orjson.dumps(body))
+    return Record(None, encoded, encoded)
 
 
 @lru_cache(maxsize=4096)
@@ -61,8 +63,8 @@ def iso(us: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC).isoformat()[:19]}.{micros:06d}Z"
 
 
-def _whole(smile: Smile) -> dict[str, object]:
-    body = _atm(smile)
+def _whole(smile: Smile, small: dict[str, object]) -> dict[str, object]:
+    body = dict(small)
     p, sd, certificate = smile.parameters, smile.sd, smile.certificate
     body.update(
         tau=smile.tau,

@@ -1,60 +1,34 @@
 """Topics, numbering and envelopes around the bodies of `kvd.wire.body`."""
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import orjson
 
 from kvd.surface import SurfaceUpdate
-from kvd.wire.body import Kind, Record, encode_smile, encode_withdrawn, iso
+from kvd.wire.body import Kind, Record, encode_smile, encode_withdrawn, trim
+from kvd.wire.message import Message
+from kvd.wire.naming import Family, Naming
+from kvd.wire.ring import Entry, Ring
 
-Family = tuple[str, str]  # venue, underlying
 KINDS: tuple[Kind, ...] = ("surface", "smile", "atm")
-
-
-class Message:
-    """One message of one topic. `key` names the slot in which a newer message of the same smile replaces it."""
-
-    __slots__ = ("_epoch", "_payload", "_record", "key", "kind", "prev_seq", "seq", "topic")
-
-    def __init__(self, kind: Kind, key: tuple[str, int | str], seq: int, epoch: str, record: Record) -> None:
-        self.kind = kind
-        self.key = key
-        self.topic = key[0]
-        self.seq = seq
-        self.prev_seq = seq - 1
-        self._epoch = epoch
-        self._record = record
-        self._payload: bytes | None = None
-
-    @property
-    def payload(self) -> bytes:
-        """The JSON text: encoded when first asked for, then shared by everybody who asks."""
-        if self._payload is None:
-            name, content = ("status", "status") if self.kind == "status" else ("update", "smile")
-            envelope = {
-                "type": name,
-                "topic": self.topic,
-                "seq": self.seq,
-                "prev_seq": self.prev_seq,
-                "epoch": self._epoch,
-                content: orjson.Fragment(self._record.body(self.kind)),
-            }
-            self._payload = orjson.dumps(envelope)
-        return self._payload
+Lost = Literal["new_epoch", "too_old", "unknown_seq"]
 
 
 class Encoder:
-    """Numbers the messages of every topic and remembers the newest of each smile for snapshots.
+    """Numbers the messages of every topic and remembers the newest of each smile for snapshots, and in `ring` what was
+    sent lately for those who come back; without one, nobody can take up a topic where it was left.
 
     `epoch` is new at every start of a daemon and fixed for a replay: sequence numbers count within it, from 1.
     """
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, ring: Ring | None = None) -> None:
         self.epoch = epoch
+        self.ring = Ring(0, 0) if ring is None else ring
         self._seq: dict[str, int] = {}
         self._newest: dict[Family, dict[int, Record]] = {}
-        self._names: dict[Family, dict[str, int]] = {}
-        self._status: dict[str, Record] = {}
+        self._naming = Naming()
+        self._status: dict[str, bytes] = {}
 
     def encode(self, update: SurfaceUpdate) -> tuple[Message, ...]:
         """Three messages (surface, smile, atm) for every smile that moved or left.
@@ -67,32 +41,45 @@ class Encoder:
         messages: list[Message] = []
         for expiry_us, record in changed:
             newest[expiry_us] = record
-            messages += self._messages(family, expiry_us, record)
+            messages += self._send(update, expiry_us, record)
         for expiry_us in update.withdrawn:
             newest.pop(expiry_us, None)
-            messages += self._messages(family, expiry_us, encode_withdrawn(update, expiry_us))
-            del self._names[family][self._name(family, expiry_us)]
+            messages += self._send(update, expiry_us, encode_withdrawn(update, expiry_us))
+            self._naming.forget(family, expiry_us)
         return tuple(messages)
 
     def status(self, record: Mapping[str, object]) -> Message:
         """One message of the topic ``status``. Records of the same `venue` replace each other."""
         venue = str(record.get("venue", ""))
-        self._status[venue] = body = Record(None, orjson.dumps(dict(record)))
+        self._status[venue] = body = trim(orjson.dumps(dict(record)))
+        self.ring.put(Entry(self.ring.newest_us, ("status",), body, body))
         return Message("status", ("status", venue), self._number("status"), self.epoch, body)
 
     def topics(self) -> Iterator[str]:
         """Every topic that has something to say now."""
-        for (venue, underlying), names in self._names.items():
-            if names:
-                yield f"surface.{venue}.{underlying}"
-                yield f"atm.{venue}.{underlying}"
-                yield from (f"smile.{venue}.{underlying}.{name}" for name in names)
+        yield from self._naming
         if self._status:
             yield "status"
 
     def seq(self, topic: str) -> int:
         """The number of the newest message of `topic`; 0 before the first."""
         return self._seq.get(topic, 0)
+
+    def lost(self, topic: str, seq: int, epoch: str) -> Lost | None:
+        """Why the messages of `topic` after `seq` of `epoch` cannot be had; None if they can."""
+        if epoch != self.epoch:
+            return "new_epoch"
+        missed = self.seq(topic) - seq
+        if missed < 0:
+            return "unknown_seq"
+        return "too_old" if missed > self.ring.count(topic) else None
+
+    def since(self, topic: str, seq: int) -> Iterator[Message]:
+        """The messages of `topic` after `seq` where they are not `lost`, oldest first, built anew."""
+        kind = _kind(topic)
+        for entry in self.ring.newest(topic, self.seq(topic) - seq):
+            seq += 1
+            yield Message(kind, (topic, ""), seq, self.epoch, entry.small if kind == "atm" else entry.whole)
 
     def snapshot(self, topic: str) -> bytes:
         """The newest whole smile of every expiry of `topic`, with the topic's current seq, as a message."""
@@ -111,29 +98,27 @@ class Encoder:
 
     def _bodies(self, topic: str) -> list[bytes]:
         if topic == "status":
-            return [record.whole for record in self._status.values()]
-        stem, venue, underlying, *name = topic.split(".")
-        kind = KINDS[KINDS.index(stem)]
+            return list(self._status.values())
+        kind, venue, underlying = topic.split(".")[:3]
         records = self._newest.get((venue, underlying), {})
-        expiries = [self._names[venue, underlying].get(name[0], 0)] if name else sorted(records)
-        return [records[expiry_us].body(kind) for expiry_us in expiries if expiry_us in records]
+        if kind == "smile":
+            alone = records.get(self._naming.expiry_us(topic) or 0)
+            return [alone.whole] if alone else []
+        found = [records[expiry_us] for expiry_us in sorted(records)]
+        return [record.small if kind == "atm" else record.whole for record in found]
 
-    def _messages(self, family: Family, expiry_us: int, record: Record) -> Iterator[Message]:
-        stem = f"{family[0]}.{family[1]}"
-        for kind in KINDS:
-            topic = f"smile.{stem}.{self._name(family, expiry_us)}" if kind == "smile" else f"{kind}.{stem}"
-            yield Message(kind, (topic, expiry_us), self._number(topic), self.epoch, record)
+    def _send(self, update: SurfaceUpdate, expiry_us: int, record: Record) -> Iterator[Message]:
+        topics = self._naming.of((update.venue, update.underlying), expiry_us)
+        self.ring.put(Entry(update.publish_us, topics, record.whole, record.small))
+        for kind, topic in zip(KINDS, topics, strict=True):
+            body = record.small if kind == "atm" else record.whole
+            yield Message(kind, (topic, expiry_us), self._number(topic), self.epoch, body)
 
     def _number(self, topic: str) -> int:
         seq = self._seq[topic] = self._seq.get(topic, 0) + 1
         return seq
 
-    def _name(self, family: Family, expiry_us: int) -> str:
-        """The expiry's part of the topic: its date, or its minute where another expiry came first on that date."""
-        names = self._names.setdefault(family, {})
-        minute = iso(expiry_us)[:16]
-        date = minute[:10]
-        if minute in names or names.setdefault(date, expiry_us) != expiry_us:
-            names[minute] = expiry_us
-            return minute
-        return date
+
+def _kind(topic: str) -> Kind:
+    stem = topic.partition(".")[0]
+    return "status" if stem == "status" else KINDS[KINDS.index(stem)]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, smile, update
 
 from kvd.sinks.pages import Call, Sources, answer, authorised
-from kvd.sinks.topics import Subscriptions, complaint, matches
+from kvd.sinks.topics import Subscriptions, complaint, covers
 from kvd.wire import Encoder, decode_smile
 
 PARTS = st.sampled_from(["surface", "smile", "atm", "status", "deribit", "BTC", "ETH", "2026-12-25", "*"])
@@ -77,11 +77,14 @@ def test_only_the_token_itself_is_let_in(given_instead, token):
     assert not authorised(None, token)
 
 
-@given(patterns, st.lists(PARTS.filter("*".__ne__), min_size=1, max_size=4).map(".".join))
-def test_a_star_stands_for_one_part(pattern, topic):
+def matches(pattern, topic):
     want, have = pattern.split("."), topic.split(".")
-    expected = len(want) == len(have) and all(w in ("*", h) for w, h in zip(want, have, strict=True))
-    assert matches(pattern, topic) == expected
+    return len(want) == len(have) and all(w in ("*", h) for w, h in zip(want, have, strict=True))
+
+
+@given(st.sets(patterns, max_size=4), st.lists(PARTS.filter("*".__ne__), min_size=1, max_size=4).map(".".join))
+def test_a_star_stands_for_one_part(held, topic):
+    assert covers(held, topic) == any(matches(pattern, topic) for pattern in held)
 
 
 @given(st.text() | patterns)
@@ -90,7 +93,7 @@ def test_a_pattern_without_complaint_can_match(pattern):
         kinds = {1: "status", 3: "atm", 4: "smile"}
         parts = pattern.replace("*", "x").split(".")
         first = kinds[len(parts)] if pattern.startswith("*") else parts[0]
-        assert matches(pattern, ".".join([first, *parts[1:]]))
+        assert covers({pattern}, ".".join([first, *parts[1:]]))
 
 
 names = st.sampled_from(["a", "b"])

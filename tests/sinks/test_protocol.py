@@ -38,7 +38,8 @@ async def conversation():
     async with asyncio.timeout(10), server, connect(f"ws://127.0.0.1:{server.port}/v1/stream") as client:
         server.publish(update(smile()))
         server.status({"venue": "deribit", "state": "connected"})
-        asked = [*REQUESTS, {"op": "subscribe", "topics": ["*", "smile.*.*.*", "surface.*.*"]}]
+        back = {**REQUESTS[-1], "epoch": "e", "from_seq": {"surface.deribit.BTC": 1}}
+        asked = [*REQUESTS, back, {"op": "subscribe", "topics": ["*", "smile.*.*.*", "surface.*.*"]}]
         for request in [*asked, {"op": "subscribe", "topics": ["surface.deribit"]}]:
             await client.send(json.dumps(request))
         heard = [json.loads(await client.recv())]
@@ -78,7 +79,7 @@ def test_every_example_has_the_shape_of_what_is_sent(example, sent):
 
 def test_every_type_and_every_request_is_shown(sent):
     assert {m["type"] for m in sent if "type" in m} == {e["type"] for e in EXAMPLES if "type" in e}
-    assert [request["op"] for request in REQUESTS] == ["subscribe", "unsubscribe", "ping"]
+    assert [request["op"] for request in REQUESTS] == ["subscribe", "unsubscribe", "ping", "subscribe"]
     acks = [message["op"] for message in sent if message.get("type") == "ack"]
     assert acks[:3] == ["subscribe", "unsubscribe", "ping"]
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from kvd.config import ConfigError, Publish
 from kvd.sinks.publish import Publisher
-from kvd.wire import Encoder, decode
+from kvd.wire import Encoder, Ring, decode
 
 EXPIRIES = tuple(CHRISTMAS + day * DAY for day in range(12))
 
@@ -157,6 +157,18 @@ def test_every_bad_frame_gets_an_error_that_says_the_mend():
                 ('{"op":"subscribe"}', "bad_request", 'needs "topics"'),
                 ('{"op":"subscribe","topics":"status"}', "bad_request", "$.topics"),
                 ('{"op":"subscribe","topics":[1]}', "bad_request", "$.topics"),
+                ('{"op":"subscribe","topics":["status"],"from_seq":{"status":1}}', "bad_request", 'needs the "epoch"'),
+                ('{"op":"subscribe","topics":["status"],"epoch":"e1","from_seq":{"status":-1}}', "bad_request", ">= 0"),
+                (
+                    '{"op":"subscribe","topics":["atm.*.*"],"epoch":"e1","from_seq":{"status":1}}',
+                    "bad_request",
+                    """'status', which "topics" does not match""",
+                ),
+                (
+                    '{"op":"subscribe","topics":["atm.*.*"],"epoch":"e1","from_seq":{"atm.*.*":1}}',
+                    "bad_request",
+                    "without *",
+                ),
                 ('{"op":"subscribe","topics":["surfaces.deribit.BTC"]}', "bad_topic", "surface.{venue}.{underlying}"),
                 ('{"op":"subscribe","topics":["surface.deribit"]}', "bad_topic", "has 2 parts: use surface."),
                 ('{"op":"subscribe","topics":["atm.deribit.B C"]}', "bad_topic", "letters, digits"),
@@ -474,5 +486,42 @@ def test_an_update_that_must_not_be_published_is_the_callers_error():
             got = await hear(client)
             assert decode(json.dumps(got)).smiles[0].tau == smile().tau
             assert got["seq"] == 1
+
+    asyncio.run(run())
+
+
+def test_who_comes_back_hears_what_was_missed_or_why_not():
+    async def run():
+        async with publisher(encoder=Encoder("e1", Ring(60_000_000, 2**20))) as server, stream(server) as client:
+            for count in range(3):
+                server.publish(update(smile(quotes=count)))
+            topics = [f"{kind}.deribit.{name}" for name in ("BTC", "ETH") for kind in ("surface", "atm")]
+            heard = dict(zip(topics, [1, 9, 0, 5], strict=True))
+            await ask(client, op="subscribe", topics=["*.*.*", "smile.*.*.*"], epoch="e1", from_seq=heard)
+            ack, *rest = await hear_all(client, 8)
+            assert (ack["matching"], ack["resumed"]) == (3, ["surface.deribit.BTC", "surface.deribit.ETH"])
+            assert [(m["type"], m["topic"], m.get("reason"), m.get("seq", m.get("to_seq"))) for m in rest] == [
+                ("snapshot", "smile.deribit.BTC.2026-12-25", None, 3),
+                ("update", "surface.deribit.BTC", None, 2),
+                ("update", "surface.deribit.BTC", None, 3),
+                ("gap", "atm.deribit.BTC", "unknown_seq", 3),
+                ("snapshot", "atm.deribit.BTC", None, 3),
+                ("gap", "atm.deribit.ETH", "unknown_seq", 0),
+                ("snapshot", "atm.deribit.ETH", None, 0),
+            ]
+            server.publish(update(smile(underlying="ETH")))
+            assert [m["prev_seq"] for m in await hear_all(client, 3)] == [0, 0, 0]
+
+    asyncio.run(run())
+
+
+def test_numbers_of_another_start_mean_nothing():
+    async def run():
+        async with publisher(encoder=Encoder("e2", Ring(60_000_000, 2**20))) as server, stream(server) as client:
+            server.publish(update(smile()))
+            await ask(client, op="subscribe", topics=["atm.*.*"], epoch="e1", from_seq={"atm.deribit.BTC": 1})
+            ack, gap, snapshot = await hear_all(client, 3)
+            assert (ack["resumed"], gap["reason"], gap["from_seq"], gap["to_seq"]) == ([], "new_epoch", 1, 1)
+            assert (snapshot["type"], snapshot["seq"], snapshot["epoch"]) == ("snapshot", 1, "e2")
 
     asyncio.run(run())
