@@ -3,9 +3,9 @@
 # kvd as a container: no root, no compiler, no writable file system.
 #
 #   docker build --tag kvd .
-#   docker run --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:8765:8765 --env KVD_PUBLISH_TOKEN=... kvd
+#   docker run --read-only --tmpfs /tmp --cap-drop ALL --publish 127.0.0.1:8765:8765 --env KVD_PUBLISH_TOKENS=NAME:read:... kvd
 #
-# In a container kvd listens on every address, so it wants KVD_PUBLISH_TOKEN (or KVD_PUBLISH_TOKEN_FILE), or
+# In a container kvd listens on every address, so it wants KVD_PUBLISH_TOKENS (or KVD_PUBLISH_TOKENS_FILE), or
 # KVD_PUBLISH_ALLOW_OPEN=true where something else guards the port, as in deploy/compose.yaml.
 
 FROM python:3.11-slim-bookworm AS build

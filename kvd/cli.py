@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import orjson
 import typer
 
 from kvd import __version__, tables
-from kvd.config import ConfigError, Loaded, Log, effective, load
+from kvd.config import ConfigError, Loaded, Log, Publish, effective, load
 from kvd.logs import configure
 
 app = typer.Typer(
@@ -225,7 +226,7 @@ def healthcheck(config: ConfigFile = None) -> None:
         publish = _load(config).settings.publish
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(publish.host, publish.host)
     try:
-        connection = HTTPConnection(host, publish.port, timeout=3.0)
+        connection = _connection(host, publish)
         connection.request("GET", "/readyz?verbose")
         response = connection.getresponse()
         text = response.read().decode("utf-8", "replace")
@@ -234,6 +235,15 @@ def healthcheck(config: ConfigFile = None) -> None:
         raise typer.Exit(1) from None
     typer.echo(text.strip(), err=response.status != 200)
     raise typer.Exit(0 if response.status == 200 else 1)
+
+
+def _connection(host: str, publish: Publish) -> HTTPConnection:
+    """To the daemon, in TLS where it serves so. Unverified: no secret is sent, and no certificate names loopback."""
+    if not publish.tls_certificate:
+        return HTTPConnection(host, publish.port, timeout=3.0)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    return HTTPSConnection(host, publish.port, timeout=3.0, context=trusting)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ COMMANDS = {
     "simulate": ["--port", "--seed", "--rate", "--instruments", "--families", "prints its address"],
     "healthcheck": ["--config", "Exit code 0", "1 with what is missing"],
 }
+TOKEN = "desk:read:0123456789abcdef"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -114,8 +115,8 @@ def test_version():
         ("run --config nowhere.toml", {}, ["nowhere.toml cannot be read", "--config or KVD_CONFIG"]),
         ("healthcheck", {"KVD_CONFIG": "nowhere.toml"}, ["nowhere.toml cannot be read"]),
         ("run", {"KVD_DERIBIT_URL": "wss://:1"}, ["deribit.url", "write it as wss://host/path"]),
-        ("run", {"KVD_PUBLISH_HOST": "0.0.0.0"}, ["open to the network without a token", "set KVD_PUBLISH_TOKEN"]),
-        ("run", {"KVD_PUBLISH_HOST": "192.0.2.1", "KVD_PUBLISH_TOKEN": "t"}, ["cannot listen on 192.0.2.1:0"]),
+        ("run", {"KVD_PUBLISH_HOST": "0.0.0.0"}, ["open to the network without a token", "set KVD_PUBLISH_TOKENS"]),
+        ("run", {"KVD_PUBLISH_HOST": "192.0.2.1", "KVD_PUBLISH_TOKENS": TOKEN}, ["cannot listen on 192.0.2.1:0"]),
         ("replay nowhere.ndjson.gz", {}, ["nowhere.ndjson.gz: No such file", "check the path"]),
         ("replay README.md", {}, ["README.md, line 1: not a tape line", "kvd record"]),
         ("replay pyproject.toml --output o --json", {}, ["--output, --speed and --json", "choose one"]),
@@ -184,15 +185,15 @@ def test_a_line_cut_off_by_a_crash_is_left_out_and_said(recorded, tmp_path):
 # What the commands say and do
 
 
-def test_check_says_where_each_value_comes_from_and_masks_the_token(tmp_path):
+def test_check_says_where_each_value_comes_from_and_masks_the_tokens(tmp_path):
     config = tmp_path / "[bold]kvd.toml"
     config.write_text("[feed]\nstale_after_s = 2.5\n")
-    environ = {"KVD_PUBLISH_TOKEN": "hush-hush", "KVD_CONFIG": str(config)}
+    environ = {"KVD_PUBLISH_TOKENS": "desk:read:hush-hush-hush-hush", "KVD_CONFIG": str(config)}
     shown = run("check", **environ)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "hush" not in shown.stdout
     rows = {line.split()[0]: words(line) for line in shown.stdout.splitlines()}
-    assert rows["publish.token"] == "publish.token ******** environment KVD_PUBLISH_TOKEN"
+    assert rows["publish.tokens"] == "publish.tokens ******** environment KVD_PUBLISH_TOKENS"
     assert rows["deribit.currencies"] == 'deribit.currencies ["BTC", "ETH", "USDC"] default'
     as_json = run("check", "--json", **environ).stdout
     values = json.loads(as_json)
@@ -201,9 +202,26 @@ def test_check_says_where_each_value_comes_from_and_masks_the_token(tmp_path):
     assert values["publish.port"] == {"value": "0", "source": "environment KVD_PUBLISH_PORT"}
 
 
+def test_healthcheck_of_a_daemon_that_serves_in_tls():
+    folder = ROOT / "tests" / "golden" / "tls"
+    files = {name: str(folder / file) for name, file in [("CERTIFICATE", "certificate.pem"), ("KEY", "key.pem")]}
+    tls = {f"KVD_PUBLISH_TLS_{name}": file for name, file in files.items()}
+
+    async def scenario():
+        async with running("demo", **tls) as daemon:
+            port = re.search(r"wss://127\.0\.0\.1:(\d+)/v1/stream", await line_with(daemon.stderr, "wss://"))[1]
+            await line_with(daemon.stdout, "deribit.BTC")
+            ready = await asyncio.to_thread(run, "healthcheck", KVD_PUBLISH_PORT=port, **tls)
+            assert (ready.returncode, ready.stdout, ready.stderr) == (0, "ready\n", "")
+            plain = await asyncio.to_thread(run, "healthcheck", KVD_PUBLISH_PORT=port)
+            assert plain.returncode == 1
+
+    asyncio.run(scenario())
+
+
 def test_healthcheck_with_and_without_a_daemon(busy_port):
     async def scenario():
-        async with running("run", KVD_DERIBIT_URL=NOBODY, KVD_PUBLISH_TOKEN="t") as daemon:
+        async with running("run", KVD_DERIBIT_URL=NOBODY, KVD_PUBLISH_TOKENS=TOKEN) as daemon:
             port = re.search(r":(\d+)/", await stream_of(daemon))[1]
             unready = await asyncio.to_thread(run, "healthcheck", KVD_PUBLISH_PORT=port)
             assert (unready.returncode, unready.stdout) == (1, "")

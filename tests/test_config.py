@@ -9,8 +9,10 @@ from msgspec import inspect
 from kvd.config import KEYS, ConfigError, Settings, effective, is_loopback, load
 from kvd.config.settings import SECRETS, keys
 from kvd.config.sources import VARIABLES
+from kvd.config.tokens import parse
 from kvd.config.wording import allowed, text
 
+READER, DESK = "reader:read:hushhushhushhush", "desk:lock+read:hush-hush-hush.~+"
 REFERENCE = Path(__file__).resolve().parents[1] / "config" / "kvd.toml"
 
 
@@ -88,33 +90,77 @@ def test_the_environment_spells_a_truth_value(word, value):
 
 
 def test_a_secret_comes_from_the_environment_or_from_the_file_it_names(tmp_path):
-    held = tmp_path / "token"
-    held.write_text("hush\n", "utf-8")
-    direct = load(None, {"KVD_PUBLISH_TOKEN": "hush"})
-    from_file = load(None, {"KVD_PUBLISH_TOKEN_FILE": str(held)})
-    assert direct.settings.publish.token == from_file.settings.publish.token == "hush"
-    assert from_file.sources["publish.token"] == "environment KVD_PUBLISH_TOKEN_FILE"
+    held = tmp_path / "tokens"
+    held.write_text(f"{READER}\n{DESK}\n", "utf-8")
+    direct = load(None, {"KVD_PUBLISH_TOKENS": f"{READER}, {DESK}"})
+    from_file = load(None, {"KVD_PUBLISH_TOKENS_FILE": str(held)})
+    assert direct.settings.publish.tokens == from_file.settings.publish.tokens == (READER, DESK)
+    assert from_file.sources["publish.tokens"] == "environment KVD_PUBLISH_TOKENS_FILE"
 
 
 def test_a_secret_is_never_shown(write):
-    loaded = load(None, {"KVD_PUBLISH_TOKEN": "hush"})
-    assert ("publish.token", "********", "environment KVD_PUBLISH_TOKEN") in effective(loaded)
+    loaded = load(None, {"KVD_PUBLISH_TOKENS": READER})
+    assert ("publish.tokens", "********", "environment KVD_PUBLISH_TOKENS") in effective(loaded)
     assert "hush" not in str(effective(loaded))
-    assert "hush" not in refusal(write('[publish]\ntoken = "hush"\n'))
+    assert "hush" not in refusal(write(f'[publish]\ntokens = ["{READER}"]\n'))
 
 
 def test_a_secret_in_the_configuration_file_is_refused_with_the_mend(write):
-    sentence = refusal(write('[publish]\ntoken = "hush"\n'))
-    assert sentence.startswith("publish.token (")
-    assert "set KVD_PUBLISH_TOKEN, or KVD_PUBLISH_TOKEN_FILE" in sentence
+    sentence = refusal(write(f'[publish]\ntokens = ["{READER}"]\n'))
+    assert sentence.startswith("publish.tokens (")
+    assert "set KVD_PUBLISH_TOKENS, or KVD_PUBLISH_TOKENS_FILE" in sentence
 
 
 def test_a_secret_file_must_hold_a_secret_and_be_the_only_source(tmp_path):
     empty = tmp_path / "empty"
     empty.write_text("\n", "utf-8")
-    assert "is empty" in refusal(KVD_PUBLISH_TOKEN_FILE=str(empty))
-    assert "cannot be read" in refusal(KVD_PUBLISH_TOKEN_FILE=str(tmp_path / "absent"))
-    assert "unset one of them" in refusal(KVD_PUBLISH_TOKEN="a", KVD_PUBLISH_TOKEN_FILE=str(empty))
+    assert "is empty" in refusal(KVD_PUBLISH_TOKENS_FILE=str(empty))
+    assert "cannot be read" in refusal(KVD_PUBLISH_TOKENS_FILE=str(tmp_path / "absent"))
+    assert "unset one of them" in refusal(KVD_PUBLISH_TOKENS=READER, KVD_PUBLISH_TOKENS_FILE=str(empty))
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ("hushhushhushhush", ["entry 1: it has not three parts", "write NAME:read:TOKEN or NAME:read+lock:TOKEN"]),
+        (f"{READER},hush:read:hush:hush", ["entry 2: it has not three parts"]),
+        ("hush hush:read:hushhushhushhush", ["entry 1: its name is not"]),
+        (":read:hushhushhushhush", ["entry 1: its name is not"]),
+        ("limits:read:hushhushhushhush", ["entry 1: its name is taken"]),
+        (f"{READER}\nhush:lock:hushhushhushhush", ["entry 2: its scopes are not read or read+lock"]),
+        ("hush:read+read:hushhushhushhush", ["entry 1: its scopes"]),
+        ("hush:read+admin:hushhushhushhush", ["entry 1: its scopes"]),
+        ("hush::hushhushhushhush", ["entry 1: its scopes"]),
+        ("hush:read:hushhushhushhus", ["entry 1: its token is shorter than 16 characters"]),
+        ("hush:read:hushhushhushhush/", ["entry 1: its token is longer than 256 characters or has others"]),
+        (f"hush:read:{'hush' * 65}", ["entry 1: its token is longer than 256"]),
+        (f"{READER},{DESK},{READER.replace('hush', 'hash')}", ["entries 1 and 3: they have the same name"]),
+        (f"{READER},{READER.replace('reader', 'writer')}", ["entries 1 and 2: they have the same token"]),
+    ],
+)
+def test_a_malformed_entry_is_named_by_its_position_and_never_shown(tmp_path, entries, says):
+    held = tmp_path / "tokens"
+    held.write_text(entries, "utf-8")
+    for environ in ({"KVD_PUBLISH_TOKENS": entries}, {"KVD_PUBLISH_TOKENS_FILE": str(held)}):
+        sentence = refusal(**environ)
+        assert sentence.startswith(f"publish.tokens (environment {next(iter(environ))}), ")
+        assert [part for part in says if part not in sentence] == [], sentence
+        assert "hush" not in sentence and "hash" not in sentence
+
+
+def test_a_token_does_not_show_its_secret():
+    reader, desk = parse((READER, DESK))
+    assert (reader.name, reader.scopes, desk.scopes) == ("reader", {"read"}, {"read", "lock"})
+    assert repr((reader, desk)) == "(Token(reader:read), Token(desk:lock+read))"
+
+
+def test_the_name_before_tokens_leads_to_it():
+    assert "did you mean KVD_PUBLISH_TOKENS?" in refusal(KVD_PUBLISH_TOKEN="hush")
+
+
+def test_tls_takes_a_certificate_and_a_key():
+    assert "publish.tls_certificate is set and publish.tls_key is not" in refusal(KVD_PUBLISH_TLS_CERTIFICATE="c.pem")
+    assert "publish.tls_key is set and publish.tls_certificate is not" in refusal(KVD_PUBLISH_TLS_KEY="k.pem")
 
 
 # Refusals
@@ -150,7 +196,11 @@ def test_a_secret_file_must_hold_a_secret_and_be_the_only_source(tmp_path):
         ("[deribit]\nurl = 'wss://h/#f'\n", ['deribit.url = "wss://h/#f" is not an address']),
         ("[log]\nlevel = 'loud'\n", ['log.level = "loud" (', 'one of "debug", "error", "info", "warning"']),
         ("[calibrator]\nhold_out = 1\n", ["calibrator.hold_out = 1 (", "true or false"]),
-        ("[publish]\nhost = '0.0.0.0'\n", ['publish.host = "0.0.0.0" is open to the network', "set KVD_PUBLISH_TOKEN"]),
+        (
+            "[publish]\nhost = '0.0.0.0'\n",
+            ['publish.host = "0.0.0.0" is open to the network', "set KVD_PUBLISH_TOKENS"],
+        ),
+        ("[publish]\norigins = ['desk.example']\n", ['publish.origins = ["desk.example"] (', "^https?://"]),
         ("[publish]\nhost = 'example.org'\n", ['publish.host = "example.org" is open to the network']),
         ("[publish\n", ["is not TOML", "line 1"]),
         ("[log]\nlevel = 'info'\nlevel = 'info'\n", ["is not TOML", "line 3"]),
@@ -189,7 +239,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "environ",
     [
-        {"KVD_PUBLISH_TOKEN": "hush"},
+        {"KVD_PUBLISH_TOKENS": READER},
         {"KVD_PUBLISH_ALLOW_OPEN": "true"},
     ],
 )
@@ -246,7 +296,8 @@ def as_toml(chosen):
 
 @given(st.fixed_dictionaries({}, optional={name: values(kind) for name, kind in SETTABLE.items()}))
 def test_any_settings_written_as_toml_load_back_equal(tmp_path_factory, chosen):
-    chosen |= {"publish.allow_open": True, "feed.reconnect_first_s": 0.25, "feed.reconnect_cap_s": 30.0}
+    chosen |= {"publish.tls_certificate": "", "publish.tls_key": "", "publish.allow_open": True}
+    chosen |= {"feed.reconnect_first_s": 0.25, "feed.reconnect_cap_s": 30.0}
     chosen |= {"deribit.url": "ws://example.org:8080/ws"}
     path = tmp_path_factory.getbasetemp() / "property.toml"
     path.write_text(as_toml(chosen), "utf-8", newline="\n")

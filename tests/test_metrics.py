@@ -27,6 +27,12 @@ class Feed(NamedTuple):
     channels_acked: int
 
 
+class Use(NamedTuple):
+    clients: int
+    messages: int
+    refused: dict[str, int]
+
+
 class Sent(NamedTuple):
     clients: int
     subscriptions: int
@@ -36,10 +42,14 @@ class Sent(NamedTuple):
     overwrites: int
     cut: dict[str, int]
     errors: dict[str, int]
+    tokens: dict[str, Use]
 
 
 FEED = Feed(1000, 400_000, 1, {"combo": 3, "after expiry": 2}, 1, 2, True, 0.25, 930, 929)
-SENT = Sent(3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 4, {"stalled": 1}, {"bad_json": 2})
+SENT = Sent(
+    3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 4, {"stalled": 1}, {"bad_json": 2},
+    {"desk": Use(2, 40, {"too_many_messages": 3}), "dashboard": Use(1, 7, {})},
+)  # fmt: skip
 
 
 def observed():
@@ -116,7 +126,19 @@ def test_a_histogram_counts_at_and_below_its_bounds():
 
 def test_no_label_holds_an_instrument():
     labels = {part.split("=")[0] for line in own(observed().render()).splitlines() for part in _labels(line)}
-    assert labels == {"venue", "underlying", "expiry", "reason", "kind", "state", "le", "version", "tenor", "band"}
+    assert labels == {
+        "venue",
+        "underlying",
+        "expiry",
+        "reason",
+        "kind",
+        "state",
+        "le",
+        "version",
+        "tenor",
+        "band",
+        "token",
+    }
 
 
 def _labels(line):

@@ -58,8 +58,9 @@ class Daemon:
     @property
     def url(self) -> str:
         """Where the stream is served."""
-        host = self.settings.publish.host
-        return f"ws://{f'[{host}]' if ':' in host else host}:{self.publisher.port}/v1/stream"
+        publish = self.settings.publish
+        host, scheme = publish.host, "wss" if publish.tls_certificate else "ws"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.publisher.port}/v1/stream"
 
     def missing(self) -> dict[str, str]:
         """What keeps the daemon from being ready, by name, a sentence each; empty when it is."""

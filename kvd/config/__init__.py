@@ -7,27 +7,34 @@ lists are comma-separated. Secrets come only from the environment or, as ``KVD_.
 
 from kvd.config.settings import (
     KEYS,
+    Audit,
     Calibrator,
     ConfigError,
     Deribit,
     Feed,
+    Locks,
     Log,
     Publish,
     Settings,
 )
-from kvd.config.sources import Loaded, effective, is_loopback, load
+from kvd.config.sources import Loaded, effective, is_loopback, load, shown
+from kvd.config.tokens import Token
 
 __all__ = [
     "KEYS",
+    "Audit",
     "Calibrator",
     "ConfigError",
     "Deribit",
     "Feed",
     "Loaded",
+    "Locks",
     "Log",
     "Publish",
     "Settings",
+    "Token",
     "effective",
     "is_loopback",
     "load",
+    "shown",
 ]

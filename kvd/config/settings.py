@@ -16,6 +16,7 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Currency = Annotated[str, Meta(pattern="^[A-Z0-9]+$")]
+Origin = Annotated[str, Meta(pattern="^https?://[a-z0-9.:-]+$")]
 
 
 class ConfigError(Exception):
@@ -53,19 +54,41 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Publish(Struct, frozen=True, forbid_unknown_fields=True):
-    """[publish]: the one port. An address other than loopback needs a token, or allow_open said out loud."""
+    """[publish]: the one port. An address other than loopback needs tokens, or allow_open said out loud.
+
+    `tokens` holds entries ``NAME:SCOPES:TOKEN``, which `kvd.config.tokens` reads; `origins` the browser pages of other
+    sites that may connect. The stream is served in TLS where `tls_certificate` and `tls_key` name files.
+    """
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765
-    token: str = ""
+    tokens: tuple[str, ...] = ()
     allow_open: bool = False
+    origins: tuple[Origin, ...] = ()
+    tls_certificate: str = ""
+    tls_key: str = ""
     heartbeat_s: Positive = 5.0
     max_clients: Count = 1000
+    max_clients_per_token: Count = 200
     max_subscriptions: Count = 1000
     max_messages_per_s: Positive = 50.0
+    max_messages_per_s_per_token: Positive = 200.0
     stalled_after_s: Positive = 5.0
     resume_s: NotNegative = 60.0
     resume_mib: NotNegative = 128.0
+
+
+class Locks(Struct, frozen=True, forbid_unknown_fields=True):
+    """[lock]: what a trader may hold the smiles to."""
+
+    longest_h: Positive = 24.0
+    most: Count = 100
+
+
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    """[audit]: the log of every lock and of what was published; without a path there is none, and no lock either."""
+
+    path: str = ""
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +112,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     measurement: Measurement = Measurement()
     watch: Watch = Watch()
     publish: Publish = Publish()
+    lock: Locks = Locks()
+    audit: Audit = Audit()
     log: Log = Log()
 
 
@@ -113,4 +138,4 @@ def keys(struct: Struct, prefix: str = "") -> dict[str, Key]:
 
 KEYS = keys(Settings())
 SECTIONS = frozenset(name.rpartition(".")[0] for name in KEYS if "." in name)
-SECRETS = frozenset({"publish.token"})
+SECRETS = frozenset({"publish.tokens"})

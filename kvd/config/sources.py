@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import inspect
 
+from kvd.config import tokens
 from kvd.config.settings import KEYS, SECRETS, SECTIONS, ConfigError, Settings, keys
 from kvd.config.wording import allowed, nearest, text
 
@@ -50,16 +51,19 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     for found in [*(_from_file(path) if path else ()), *_from_environment(environ)]:
         values[found.name], sources[found.name] = found.value, found.source
     settings = msgspec.convert(_nested(values), Settings)
+    tokens.parse(settings.publish.tokens, sources["publish.tokens"])
     _check_together(settings)
     return Loaded(settings, sources)
 
 
 def effective(loaded: Loaded) -> list[tuple[str, str, str]]:
     """Every setting as (dotted name, value as kvd.toml writes it, source); secrets are masked."""
-    return [
-        (name, MASK if name in SECRETS and key.value else text(key.value), loaded.sources[name])
-        for name, key in keys(loaded.settings).items()
-    ]
+    return [(name, value, loaded.sources[name]) for name, value in shown(loaded.settings).items()]
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """Every setting by its dotted name, as kvd.toml writes it; secrets are masked."""
+    return {name: MASK if name in SECRETS and key.value else text(key.value) for name, key in keys(settings).items()}
 
 
 def is_loopback(host: str | None) -> bool:
@@ -109,7 +113,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Found]:
         if not _is_utf8(content):
             raise ConfigError(f"{variable} (environment) is not UTF-8 text; set it anew or unset it")
         is_list = isinstance(KEYS[name].value, tuple)
-        value = [part.strip() for part in content.split(",") if part.strip()] if is_list else content
+        value = [part.strip() for part in re.split("[,\n]", content) if part.strip()] if is_list else content
         source = f"environment {variable}"
         yield Found(name, _checked(name, value, source, strict=False), source)
 
@@ -178,11 +182,14 @@ def _check_together(settings: Settings) -> None:
     publish, feed, url = settings.publish, settings.feed, settings.deribit.url
     if not _is_address(url):
         raise ConfigError(f"deribit.url = {text(url)} is not an address to connect to; write it as wss://host/path")
-    if not (publish.token or publish.allow_open or is_loopback(publish.host)):
+    if not (publish.tokens or publish.allow_open or is_loopback(publish.host)):
         raise ConfigError(
-            f"publish.host = {text(publish.host)} is open to the network without a token; set KVD_PUBLISH_TOKEN, "
+            f"publish.host = {text(publish.host)} is open to the network without a token; set KVD_PUBLISH_TOKENS, "
             "or publish.allow_open = true where something else guards the port, or keep to 127.0.0.1"
         )
+    if bool(publish.tls_certificate) != bool(publish.tls_key):
+        named, other = ("tls_certificate", "tls_key") if publish.tls_certificate else ("tls_key", "tls_certificate")
+        raise ConfigError(f"publish.{named} is set and publish.{other} is not; TLS takes both: set it, or unset both")
     if feed.reconnect_first_s > feed.reconnect_cap_s:
         raise ConfigError(
             f"feed.reconnect_first_s = {feed.reconnect_first_s} is above feed.reconnect_cap_s = "

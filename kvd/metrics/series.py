@@ -22,6 +22,7 @@ Samples = Iterable[tuple[tuple[str, ...], float | None]]  # label values, value;
 FAMILY = ("venue", "underlying")
 EXPIRY = ("venue", "underlying", "expiry")
 TENOR = (*FAMILY, "tenor")
+TOKEN = ("token",)  # the name of its holder: as many as are configured
 TENORS = ("0-1d", "1-7d", "7-30d", "30-90d", "90d+")  # of the tenor buckets of BatchFacts
 BANDS = ("50", "90", "95")
 BATCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -271,6 +272,11 @@ def _of_publisher(p: PublisherStatistics) -> Iterator[Metric]:
     yield _counter("kvd_outbox_overwrites", "Messages lost to slow subscribers.", (), _one(p.overwrites))
     yield _counter("kvd_clients_cut", "Subscribers cut, by reason.", ("reason",), _keyed(p.cut))
     yield _counter("kvd_client_errors", "Requests refused, by reason.", ("reason",), _keyed(p.errors))
+    uses = p.tokens.items()
+    refused = [((name, reason), count) for name, use in uses for reason, count in use.refused.items()]
+    yield _gauge("kvd_token_clients", "Connections of a token now.", TOKEN, [((n,), use.clients) for n, use in uses])
+    yield _counter("kvd_token_messages", "Requests with a token.", TOKEN, [((n,), use.messages) for n, use in uses])
+    yield _counter("kvd_token_refusals", "Those refused, by reason.", (*TOKEN, "reason"), refused)
 
 
 def _one(value: float) -> Samples:

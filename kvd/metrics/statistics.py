@@ -60,6 +60,22 @@ class InboxStatistics(Protocol):
         """Events lost because the calibrator fell behind: overload."""
 
 
+class TokenStatistics(Protocol):
+    """The holder of one token, over all its connections."""
+
+    @property
+    def clients(self) -> int:
+        """Connections now."""
+
+    @property
+    def messages(self) -> int:
+        """Messages and pages asked for."""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Requests refused, by code."""
+
+
 class PublisherStatistics(Protocol):
     """The stream's subscribers."""
 
@@ -94,3 +110,7 @@ class PublisherStatistics(Protocol):
     @property
     def errors(self) -> Mapping[str, int]:
         """Requests refused, by code."""
+
+    @property
+    def tokens(self) -> Mapping[str, TokenStatistics]:
+        """What was done with each token, by the name of its holder."""

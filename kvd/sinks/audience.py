@@ -8,6 +8,7 @@ import structlog
 
 from kvd.sinks.outbox import Outbox
 from kvd.sinks.requests import Bucket
+from kvd.sinks.tokens import Holder
 from kvd.sinks.topics import Subscriptions
 from kvd.wire import Message
 
@@ -19,16 +20,22 @@ log = structlog.get_logger()
 class Session:
     """One subscriber: its socket, what waits for it, and how it has been draining (loop time in s, bytes).
 
-    `is_open` says whether frames may still be written to `transport`.
+    `is_open` says whether frames may still be written to `transport`; `holder` is whose token it came with.
     """
 
     def __init__(
-        self, transport: asyncio.WriteTransport, is_open: Callable[[], bool], outbox: Outbox, bucket: Bucket
+        self,
+        transport: asyncio.WriteTransport,
+        is_open: Callable[[], bool],
+        outbox: Outbox,
+        bucket: Bucket,
+        holder: Holder,
     ) -> None:
         self.transport = transport
         self.is_open = is_open
         self.outbox = outbox
         self.bucket = bucket
+        self.holder = holder
         self.caught_up = asyncio.Event()
         self.caught_up.set()
         self.written_s = self.progress_s = 0.0
@@ -52,10 +59,12 @@ class Audience:
         """A subscriber has come."""
         session.written_s = self._now_s()
         self.sessions.add(session)
+        session.holder.clients += 1
 
     def leave(self, session: Session) -> None:
         """A subscriber is gone."""
         self.subscriptions.forget(session)
+        session.holder.clients -= 1
         for sessions in (self.sessions, self._unwritten, self._undrained):
             sessions.discard(session)
 

@@ -2,35 +2,96 @@
 
 import asyncio
 from collections import Counter
+from typing import Protocol
 
 from kvd.config import Publish
+from kvd.quotes import Lock
 from kvd.sinks.audience import Audience, Session
-from kvd.sinks.requests import Request, RequestError, read, refuse_bad_resume, refuse_bad_topics
+from kvd.sinks.requests import (
+    LockRequest,
+    Request,
+    RequestError,
+    UnlockRequest,
+    read,
+    refuse_bad_resume,
+    refuse_bad_topics,
+)
 from kvd.sinks.topics import covers
-from kvd.wire import Encoder
+from kvd.wire import Encoder, iso
+
+ACTS = frozenset({"forbidden", "bad_lock", "no_audit"})  # codes of the refusals that the desk is told of
+
+
+class Desk(Protocol):
+    """Where locks are set and released. Both may wait, until the act stands in the audit log."""
+
+    async def lock(self, asked: LockRequest, author: str) -> Lock:
+        """Let a lock stand, and return it. Raises RequestError."""
+
+    async def unlock(self, asked: UnlockRequest, author: str) -> None:
+        """Release a lock. Raises RequestError."""
+
+    def refused(self, author: str, code: str, message: str) -> None:
+        """Be told of a lock or an unlock that was refused."""
 
 
 class Conversation:
-    """Answers the frames of all sessions; `errors` counts refusals by code."""
+    """Answers the frames of all sessions; `errors` counts refusals by code. Without a `desk` nobody may lock."""
 
-    def __init__(self, settings: Publish, encoder: Encoder, audience: Audience, errors: Counter[str]) -> None:
+    def __init__(
+        self, settings: Publish, encoder: Encoder, audience: Audience, errors: Counter[str], desk: Desk | None = None
+    ) -> None:
         self._settings = settings
         self._encoder = encoder
         self._audience = audience
         self._errors = errors
+        self._desk = desk
         self._now_s = asyncio.get_running_loop().time
 
-    def answer(self, session: Session, frame: str | bytes) -> None:
+    async def answer(self, session: Session, frame: str | bytes) -> None:
         """Do what a frame asks, or say why not."""
         try:
-            if not session.bucket.take(self._now_s()):
-                limit = f"{self._settings.max_messages_per_s:g} messages a second"
-                raise RequestError("too_many_messages", f"more than {limit}: this one was ignored, send it again later")
-            self._do(session, read(frame))
+            self._ration(session)
+            request = read(frame)
+            if isinstance(request, Request):
+                self._do(session, request)
+            else:
+                await self._act(session, request)
         except RequestError as error:
-            self._errors[error.code] += 1
-            session.outbox.put_answer({"type": "error", "code": error.code, "message": str(error)})
+            self._refuse(session, error)
         self._audience.flush(session)
+
+    def _ration(self, session: Session) -> None:
+        """Raise RequestError if the connection, or its token over all connections, has sent too much."""
+        now_s = self._now_s()
+        if not session.bucket.take(now_s):
+            limit = f"{self._settings.max_messages_per_s:g} messages a second"
+        elif not session.holder.take(now_s):
+            limit = f"{self._settings.max_messages_per_s_per_token:g} messages a second of this token"
+        else:
+            return
+        raise RequestError("too_many_messages", f"more than {limit}: this one was ignored, send it again later")
+
+    def _refuse(self, session: Session, error: RequestError) -> None:
+        self._errors[error.code] += 1
+        session.holder.refused[error.code] += 1
+        if self._desk is not None and error.code in ACTS:
+            self._desk.refused(session.holder.name, error.code, str(error))
+        session.outbox.put_answer({"type": "error", "code": error.code, "message": str(error)})
+
+    async def _act(self, session: Session, request: LockRequest | UnlockRequest) -> None:
+        if self._desk is None:
+            raise RequestError("forbidden", "nobody may lock here: this kvd serves what was recorded")
+        if not session.holder.may_lock:
+            name = session.holder.name
+            mend = f"give {name} the scope read+lock" if name else "let there be a token NAME:read+lock:TOKEN"
+            raise RequestError("forbidden", f"this takes a token with the scope lock: {mend} in KVD_PUBLISH_TOKENS")
+        if isinstance(request, LockRequest):
+            lock = await self._desk.lock(request, session.holder.name)
+            session.outbox.put_answer({"type": "ack", "op": "lock", "id": lock.id, "until": iso(lock.until_us)})
+        else:
+            await self._desk.unlock(request, session.holder.name)
+            session.outbox.put_answer({"type": "ack", "op": "unlock", "id": request.id})
 
     def _do(self, session: Session, request: Request) -> None:
         topics = sorted(set(request.topics))

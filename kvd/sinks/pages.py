@@ -1,13 +1,11 @@
 """The pages that share the stream's port: functions from what is known now to a status, a content type and a body."""
 
 from collections.abc import Callable
-from hmac import compare_digest
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 
-from kvd.config import is_loopback
 from kvd.wire import Encoder
 
 STREAM = "/v1/stream"
@@ -30,8 +28,6 @@ class Call(NamedTuple):
 
     method: str
     target: str
-    authorization: str | None = None
-    origins: tuple[str, ...] = ()
 
 
 class Sources(NamedTuple):
@@ -42,8 +38,8 @@ class Sources(NamedTuple):
     render_metrics: Callable[[], bytes]
 
 
-def answer(call: Call, sources: Sources, token: str) -> Page | None:
-    """What a request gets: a page, a refusal, or None where it may open the stream."""
+def answer(call: Call, sources: Sources) -> Page | None:
+    """What a request gets of whoever may read: a page, a refusal, or None where it asks for the stream."""
     try:
         url = urlsplit(call.target)
         query = parse_qs(url.query, keep_blank_values=True, max_num_fields=16)
@@ -51,10 +47,8 @@ def answer(call: Call, sources: Sources, token: str) -> Page | None:
         return refusal(400, "bad_url", f"the address cannot be read; there are {ROUTES}")
     if call.method != "GET":
         return refusal(405, "bad_method", "use GET: nothing here can be changed over HTTP")
-    if url.path not in PROBES and not authorised(call.authorization, token):
-        return refusal(401, "unauthorised", "send the token of this kvd as the header 'Authorization: Bearer ...'")
     if url.path == STREAM:
-        return None if _own_origin(call.origins) else refusal(403, "bad_origin", "pages of other sites may not connect")
+        return None
     return _page(url.path, query, sources)
 
 
@@ -74,22 +68,6 @@ def _page(path: str, query: dict[str, list[str]], sources: Sources) -> Page:
 def refusal(status: int, code: str, message: str) -> Page:
     """An error page, in the shape of the stream's own errors."""
     return Page(status, JSON, orjson.dumps({"type": "error", "code": code, "message": message}))
-
-
-def authorised(authorization: str | None, token: str) -> bool:
-    """Whether an Authorization header carries `token`, compared in constant time; no token lets everyone in."""
-    if not token:
-        return True
-    scheme, _, given = (authorization or "").partition(" ")
-    return scheme.lower() == "bearer" and compare_digest(given.strip().encode(), token.encode())
-
-
-def _own_origin(origins: tuple[str, ...]) -> bool:
-    """No Origin is a program, not a browser; a browser's page must come from this machine."""
-    try:
-        return all(is_loopback(urlsplit(origin).hostname) for origin in origins)
-    except ValueError:
-        return False
 
 
 def _readiness(missing: dict[str, str], verbose: bool) -> Page:

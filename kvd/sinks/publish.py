@@ -23,13 +23,15 @@ from websockets.protocol import State
 
 from kvd.config import ConfigError, Publish
 from kvd.sinks.audience import Audience, Session
-from kvd.sinks.conversation import Conversation
+from kvd.sinks.conversation import Conversation, Desk
 from kvd.sinks.door import Door, response
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
 from kvd.sinks.pages import Sources
 from kvd.sinks.requests import Bucket
+from kvd.sinks.tls import context
+from kvd.sinks.tokens import Holder, Use
 from kvd.surface import SurfaceUpdate
-from kvd.wire import Encoder, iso
+from kvd.wire import Encoder, Message, iso
 
 CLIENT_FRAME_BYTES = 64 * 1024
 HANDSHAKE_S = 5.0
@@ -42,7 +44,8 @@ _library_log.setLevel(logging.CRITICAL)  # it would write a traceback for every 
 class Statistics(NamedTuple):
     """What the publisher has done: counts by kind of message, by reason of a cut, by code of an error.
 
-    `buffered_bytes` waits in the transports of all clients now; `overwrites` is what conflation has cost them.
+    `buffered_bytes` waits in the transports of all clients now; `overwrites` is what conflation has cost them;
+    `tokens` says by name what each holder of a token has done.
     """
 
     clients: int
@@ -53,6 +56,7 @@ class Statistics(NamedTuple):
     overwrites: int
     cut: dict[str, int]
     errors: dict[str, int]
+    tokens: dict[str, Use]
 
 
 class Publisher:
@@ -60,7 +64,8 @@ class Publisher:
 
     A failure in here cancels that block and leaves it as an ExceptionGroup, as from a TaskGroup.
     `ready` names what is missing with a sentence each; `now_us` is the wall clock, for heartbeats alone.
-    Raises ConfigError if the port cannot be had; whether it may be opened to a network, `kvd.config.load` has asked.
+    `desk` is where locks are set; without one nobody may. Raises ConfigError if the port cannot be had, or a token or
+    the certificate be used; whether it may be opened to a network, `kvd.config.load` has asked.
     """
 
     def __init__(
@@ -70,11 +75,13 @@ class Publisher:
         ready: Callable[[], dict[str, str]],
         render_metrics: Callable[[], bytes],
         now_us: Callable[[], int],
+        desk: Desk | None = None,
     ) -> None:
         self._settings = settings
         self._encoder = encoder
         self._sources = Sources(encoder, ready, render_metrics)
         self._now_us = now_us
+        self._desk = desk
         self._tally = Tally()
         self._errors: Counter[str] = Counter()
         self._connections: WeakSet[ServerConnection] = WeakSet()
@@ -84,8 +91,8 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
         self._audience = audience = Audience(self._settings.stalled_after_s)
-        self._conversation = Conversation(self._settings, self._encoder, audience, self._errors)
-        self._door = Door(self._settings, self._sources, lambda: len(audience.sessions), self._errors)
+        self._conversation = Conversation(self._settings, self._encoder, audience, self._errors, self._desk)
+        self._door = Door(self._settings, self._sources, lambda: len(audience.sessions), self._errors, self._loop.time)
         self._server = await self._listen()
         self._group = await asyncio.TaskGroup().__aenter__()
         duties = (
@@ -94,7 +101,8 @@ class Publisher:
             self._fail(),
         )
         self._tasks = [self._group.create_task(duty) for duty in duties]
-        log.info("publisher.listening", host=self._settings.host, port=self.port)
+        tls, tokens = bool(self._settings.tls_certificate), len(self._settings.tokens)
+        log.info("publisher.listening", host=self._settings.host, port=self.port, tls=tls, tokens=tokens)
         return self
 
     async def __aexit__(
@@ -111,9 +119,11 @@ class Publisher:
         """The port that is listened on: the system's choice where the settings say 0."""
         return int(self._server.sockets[0].getsockname()[1])
 
-    def publish(self, update: SurfaceUpdate) -> None:
-        """Number and hand out what a batch changed. Never waits."""
-        self._audience.hand_out(self._encoder.encode(update))
+    def publish(self, update: SurfaceUpdate) -> tuple[Message, ...]:
+        """Number and hand out what a batch changed, and return it. Never waits."""
+        messages = self._encoder.encode(update)
+        self._audience.hand_out(messages)
+        return messages
 
     def status(self, record: Mapping[str, object]) -> None:
         """Say `record` on the topic ``status``; records of the same `venue` replace each other. Never waits."""
@@ -130,6 +140,7 @@ class Publisher:
             overwrites=self._tally.overwrites,
             cut=dict(self._audience.cut),
             errors=dict(self._errors),
+            tokens=self._door.keyring.uses(),
         )
 
     async def close(self) -> None:
@@ -150,6 +161,7 @@ class Publisher:
             task.cancel()
 
     async def _listen(self) -> Server:
+        secure = context(self._settings)
         try:
             server = await serve(
                 self._converse,
@@ -164,6 +176,9 @@ class Publisher:
                 max_size=CLIENT_FRAME_BYTES,
                 write_limit=SOCKET_BYTES,
                 logger=_library_log,
+                ssl=secure,
+                ssl_handshake_timeout=HANDSHAKE_S if secure else None,
+                ssl_shutdown_timeout=CLOSE_S if secure else None,
             )
         except OSError as error:
             where = f"{self._settings.host}:{self._settings.port}"
@@ -200,6 +215,13 @@ class Publisher:
     def _heartbeat(self) -> dict[str, object]:
         return {"type": "heartbeat", "epoch": self._encoder.epoch, "time": iso(self._now_us())}
 
+    def _holder(self, connection: ServerConnection) -> Holder:
+        """Whoever holds the token with which the connection passed the door."""
+        assert connection.request is not None
+        holder = self._door.holder(connection.request)
+        assert holder is not None
+        return holder
+
     async def _converse(self, connection: ServerConnection) -> None:
         """One subscriber, from its handshake to its end."""
         transport = connection.transport
@@ -208,11 +230,12 @@ class Publisher:
             lambda: connection.state is State.OPEN and not transport.is_closing(),
             Outbox(transport, self._encoder, self._tally),
             Bucket(self._settings.max_messages_per_s, self._loop.time()),
+            self._holder(connection),
         )
         self._audience.join(session)
         try:
             async for frame in connection:
-                self._conversation.answer(session, frame)
+                await self._conversation.answer(session, frame)
                 await session.caught_up.wait()  # who does not read our answers is not read either
         except ConnectionClosed:
             pass

@@ -1,13 +1,20 @@
 """What a subscriber may ask, read from its frames; every refusal says the mend."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from kvd.quotes import LockOf
 from kvd.sinks.topics import complaint, covers
 
 _EXAMPLE = '{"op":"subscribe","topics":["surface.deribit.BTC"]}'
+_LOCK_EXAMPLE = (
+    '{"op":"lock","venue":"deribit","underlying":"BTC","expiry":"2026-12-25","of":"atm_vol","value":0.55,"sd":0.002,'
+    '"for_s":3600}'
+)
+_UNLOCK_EXAMPLE = '{"op":"unlock","id":"..."}'
+A = TypeVar("A", "LockRequest", "UnlockRequest")
 Seq = Annotated[int, Meta(ge=0)]
 
 
@@ -25,16 +32,41 @@ class Request(Struct, frozen=True):
     `from_seq` says how far in `epoch` a subscriber who comes back has heard each topic.
     """
 
-    op: Literal["subscribe", "unsubscribe", "ping"]
+    op: Literal["subscribe", "unsubscribe", "ping", "lock", "unlock"]
     topics: list[str] = []
     epoch: str | None = None
     from_seq: dict[str, Seq] | None = None
 
 
+class LockRequest(Struct, frozen=True):
+    """``lock``: hold one parameter of a smile, or its vol at `strike`, to `value` with standard deviation `sd`.
+
+    `expiry` is as in topics. The end is either `until`, ISO 8601 in UTC, or `for_s` seconds from now.
+    """
+
+    venue: str
+    underlying: str
+    expiry: str
+    of: LockOf
+    value: float
+    sd: float
+    strike: float | None = None
+    until: str | None = None
+    for_s: float | None = None
+
+
+class UnlockRequest(Struct, frozen=True):
+    """``unlock``: release the lock `id`."""
+
+    id: str
+
+
 _request = msgspec.json.Decoder(Request)
+_lock = msgspec.json.Decoder(LockRequest)
+_unlock = msgspec.json.Decoder(UnlockRequest)
 
 
-def read(frame: str | bytes) -> Request:
+def read(frame: str | bytes) -> Request | LockRequest | UnlockRequest:
     """The request in a frame. Raises RequestError, and nothing else, whatever the frame holds."""
     if isinstance(frame, bytes):
         raise RequestError("bad_frame", f"send text frames, not binary ones, such as {_EXAMPLE}")
@@ -44,9 +76,20 @@ def read(frame: str | bytes) -> Request:
         raise RequestError("bad_request", f"{error}; send such as {_EXAMPLE}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise RequestError("bad_json", f"not JSON ({error}); send such as {_EXAMPLE}") from None
+    if request.op == "lock":
+        return _act(_lock, frame, _LOCK_EXAMPLE)
+    if request.op == "unlock":
+        return _act(_unlock, frame, _UNLOCK_EXAMPLE)
     if request.op != "ping" and not request.topics:
         raise RequestError("bad_request", f'"{request.op}" needs "topics", a list of names; send such as {_EXAMPLE}')
     return request
+
+
+def _act(decoder: msgspec.json.Decoder[A], frame: str, example: str) -> A:
+    try:
+        return decoder.decode(frame)
+    except msgspec.ValidationError as error:
+        raise RequestError("bad_lock", f"{error}; send such as {example}") from None
 
 
 def refuse_bad_topics(topics: list[str]) -> None:

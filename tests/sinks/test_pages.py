@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, smile, update
 
-from kvd.sinks.pages import Call, Sources, answer, authorised
+from kvd.sinks.pages import Call, Sources, answer
 from kvd.sinks.topics import Subscriptions, complaint, covers
 from kvd.wire import Encoder, decode_smile
 
@@ -21,8 +21,8 @@ def sources():
     return Sources(encoder, dict, lambda: b"kvd_up 1\n")
 
 
-def get(target, token="", **call):
-    found = answer(Call("GET", target, **call), sources(), token)
+def get(target):
+    found = answer(Call("GET", target), sources())
     return found.status, json.loads(found.body)
 
 
@@ -47,7 +47,7 @@ def test_what_is_not_there_names_what_is(target):
 
 def test_before_the_first_smile_the_page_points_to_readyz():
     empty = Sources(Encoder("e1"), dict, bytes)
-    found = answer(Call("GET", "/v1/surface/BTC"), empty, "")
+    found = answer(Call("GET", "/v1/surface/BTC"), empty)
     assert found.status == 404
     assert b"/readyz?verbose" in found.body
 
@@ -55,26 +55,15 @@ def test_before_the_first_smile_the_page_points_to_readyz():
 def test_an_expiry_that_left_is_not_shown():
     shown = sources()
     shown.encoder.encode(update(withdrawn=(CHRISTMAS, CHRISTMAS + DAY)))
-    found = answer(Call("GET", "/v1/surface/BTC"), shown, "")
+    found = answer(Call("GET", "/v1/surface/BTC"), shown)
     assert [s["venue"] for s in json.loads(found.body)["surfaces"]] == ["okx"]
 
 
-@given(st.text(), st.text(alphabet="GETPOS", min_size=1, max_size=4), st.none() | st.text(), st.lists(st.text()))
-def test_any_request_gets_a_page_or_the_stream(target, method, authorization, origins):
+@given(st.text(), st.text(alphabet="GETPOS", min_size=1, max_size=4))
+def test_any_request_gets_a_page_or_the_stream(target, method):
     for slash in ("", "/v1/surface/", "/v1/stream"):
-        found = answer(Call(method, slash + target, authorization, tuple(origins)), sources(), "")
+        found = answer(Call(method, slash + target), sources())
         assert found is None or (found.status in range(200, 600) and found.body)
-
-
-@given(st.none() | st.text(), st.text(min_size=1).filter(lambda token: token == token.strip()))
-def test_only_the_token_itself_is_let_in(given_instead, token):
-    assert authorised(f"Bearer {token}", token)
-    assert authorised(f"bearer {token}", token)
-    assert authorised(given_instead, "")
-    assert not authorised(f"Basic {token}", token)
-    assert not authorised(f"Bearer {token}x", token)
-    assert authorised(f"Bearer {given_instead}", token) == (str(given_instead).strip() == token)
-    assert not authorised(None, token)
 
 
 def matches(pattern, topic):

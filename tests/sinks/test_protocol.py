@@ -66,7 +66,7 @@ def sent():
     gaps, _ = asyncio.run(over_a_socket(lossy))
     encoder = Encoder("e")
     encoder.encode(update(smile()))
-    pages = [answer(Call("GET", f"/v1/surface/{name}"), Sources(encoder, dict, bytes), "") for name in ("BTC", "X")]
+    pages = [answer(Call("GET", f"/v1/surface/{name}"), Sources(encoder, dict, bytes)) for name in ("BTC", "X")]
     bodies = [json.loads(page.body) for page in pages]
     bodies[0]["surfaces"][0]["smiles"] = []
     return asyncio.run(conversation()) + gaps + bodies
