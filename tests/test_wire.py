@@ -9,29 +9,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, NOON, SECOND, same, smile, update
 
-from kvd.surface import Certificate, Forward, JumpWings, Locked, Parameters, RawSvi, Regime, Smile, TrackRecord
+from kvd.surface import (
+    RESIDUAL_KNOTS,
+    Certificate,
+    Forward,
+    JumpWings,
+    Locked,
+    Parameters,
+    RawSvi,
+    Regime,
+    Smile,
+    TrackRecord,
+)
 from kvd.wire import Encoder, decode, iso
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.ndjson"
+KNOTS = len(RESIDUAL_KNOTS)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+sds = st.floats(min_value=0, allow_infinity=False)
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+shares, correlations = st.floats(0, 1), st.floats(-1, 1)
 counts = st.integers(0, 10**6)
 instants = st.integers(0, 4_000_000_000 * SECOND)
 
 
-def record(kind):
-    return st.builds(kind, *[numbers] * len(kind._fields))
+def each(numbers, count):
+    return st.lists(numbers, min_size=count, max_size=count).map(tuple)
 
 
 certificates = st.builds(
-    Certificate, numbers, numbers, counts, numbers, st.none() | numbers, st.sampled_from(["measured", "projected"])
+    Certificate,
+    k_low=numbers,
+    k_high=numbers,
+    points=st.integers(1, 10**6),
+    butterfly=numbers,
+    calendar=st.none() | numbers,
+    method=st.sampled_from(["measured", "projected"]),
+)
+records = st.builds(
+    TrackRecord,
+    quotes=sds,
+    nis=sds,
+    coverage=each(shares, 3),
+    batches=sds,
+    common=sds,
+    whiteness=correlations,
+    widened_by=st.floats(min_value=1, allow_infinity=False),
 )
 locks = st.builds(
     Locked,
     id=st.text(),
     of=st.sampled_from(["skew", "vol"]),
-    strike=st.none() | numbers,
+    strike=st.none() | positive,
     value=numbers,
-    sd=numbers,
+    sd=positive,
     author=st.text(),
     until_us=st.none() | instants,
     market=numbers,
@@ -41,25 +72,25 @@ smiles = st.builds(
     venue=st.just("deribit"),
     underlying=st.sampled_from(["BTC", "BTC_USDC", "null"]),
     expiry_us=instants,
-    tau=numbers,
-    forward=st.builds(Forward, numbers, numbers, st.text()),
-    parameters=record(Parameters),
-    sd=record(Parameters),
-    raw=record(RawSvi),
-    jump_wings=record(JumpWings),
-    regime=record(Regime),
-    residual=st.lists(numbers, max_size=4).map(tuple),
-    vol_sd=st.lists(numbers, max_size=4).map(tuple),
-    vol_root=st.lists(numbers, max_size=4).map(tuple),
+    tau=positive,
+    forward=st.builds(Forward, positive, sds, st.text()),
+    parameters=st.builds(Parameters, positive, *[numbers] * 4),
+    sd=st.builds(Parameters, *[sds] * 5),
+    raw=st.builds(RawSvi, numbers, sds, correlations, numbers, sds),
+    jump_wings=st.builds(JumpWings, positive, *[numbers] * 4),
+    regime=st.builds(Regime, shares, shares, shares, numbers, sds),
+    residual=each(numbers, KNOTS),
+    vol_sd=each(sds, KNOTS),
+    vol_root=correlations.map(lambda number: (number,) * (KNOTS * (KNOTS - 1) // 2)),
     covariance=st.lists(numbers, min_size=25, max_size=25).map(lambda row: np.array(row).reshape(5, 5)),
     quoted_low=st.none() | numbers,
     quoted_high=st.none() | numbers,
     certificate=certificates,
-    nis=st.none() | numbers,
+    nis=st.none() | sds,
     nis_dof=counts,
-    inside=st.none() | numbers,
+    inside=st.none() | shares,
     quotes=counts,
-    record=st.none() | st.builds(TrackRecord, numbers, numbers, st.tuples(numbers, numbers, numbers), *[numbers] * 4),
+    record=st.none() | records,
     locked=st.lists(locks, max_size=2).map(tuple),
     state=st.sampled_from(["live", "widened", "predicted", "held"]),
     reason=st.sampled_from(["", "null quotes", "no data: null"]),

@@ -1,0 +1,1 @@
+"""The public messages as described types, and the documents made of them."""
