@@ -4,6 +4,8 @@ Conventions: log-moneyness ``k = ln(strike / forward)`` with kvd's own forward o
 ``tau`` is ACT/365 in seconds; total variance ``w = vol**2 * tau``; times are microseconds since the epoch, UTC.
 """
 
+from kvd.surface.greeks import Convention, Greeks
+from kvd.surface.points import DeltaConvention, DeltaPoint, DeltaPoints
 from kvd.surface.records import (
     Certificate,
     Forward,
@@ -15,15 +17,22 @@ from kvd.surface.records import (
     State,
     TrackRecord,
 )
-from kvd.surface.smile import RESIDUAL_KNOTS, Smile
+from kvd.surface.smile import RESIDUAL_KNOTS, Smile, delta_points
 from kvd.surface.surface import Surface
+from kvd.surface.tenors import TENORS_D, Tenor, VarianceIndex
 from kvd.surface.update import BatchFacts, SurfaceUpdate
 
 __all__ = [
     "RESIDUAL_KNOTS",
+    "TENORS_D",
     "BatchFacts",
     "Certificate",
+    "Convention",
+    "DeltaConvention",
+    "DeltaPoint",
+    "DeltaPoints",
     "Forward",
+    "Greeks",
     "JumpWings",
     "Locked",
     "Parameters",
@@ -33,5 +42,8 @@ __all__ = [
     "State",
     "Surface",
     "SurfaceUpdate",
+    "Tenor",
     "TrackRecord",
+    "VarianceIndex",
+    "delta_points",
 ]

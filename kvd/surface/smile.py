@@ -1,5 +1,6 @@
 """The smile of one expiry with its uncertainty."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from kvd.core import residual
 from kvd.core.smile import LEAST_F
 from kvd.core.svi import MIN_OMEGA
+from kvd.quotes import OptionType
+from kvd.surface.greeks import Convention, Greeks
+from kvd.surface.points import DeltaConvention, DeltaPoints
 from kvd.surface.records import (
     Certificate,
     Forward,
@@ -103,3 +107,33 @@ class Smile(NamedTuple):
         root[np.tril_indices(len(root), -1)] = self.vol_root
         np.fill_diagonal(root, np.sqrt(np.maximum(1.0 - (root * root).sum(axis=1), 0.0)))
         return np.asarray(root * np.array(self.vol_sd)[:, None])
+
+    def greeks(
+        self,
+        strike: Floats | float,
+        option_type: OptionType,
+        convention: Convention = "quote",
+        ssr: float | None = None,
+    ) -> Greeks:
+        """Value and greeks at `strike` (any shape) with the smile moving along: total derivatives.
+
+        When the forward moves, the ATM vol follows it by the skew stickiness ratio `ssr` and the smile keeps its shape
+        in normalised moneyness: 0 is sticky moneyness; None is this smile's own ``regime.ssr``. Vega, vanna and volga
+        are with respect to the ATM vol.
+        """
+        raise NotImplementedError
+
+    def black_greeks(self, strike: Floats | float, option_type: OptionType, convention: Convention = "quote") -> Greeks:
+        """Value and greeks at `strike` (any shape) with the strike's own vol held: as venues print them."""
+        raise NotImplementedError
+
+    def delta_points(self, convention: DeltaConvention = "forward") -> DeltaPoints:
+        """The strikes of 10 and 25 delta and at the money, risk reversals and butterflies. ``premium_adjusted`` is the
+        delta of an inverse contract, net of the premium paid in coin.
+        """
+        raise NotImplementedError
+
+
+def delta_points(smiles: Sequence[Smile], convention: DeltaConvention = "forward") -> list[DeltaPoints]:
+    """`Smile.delta_points` of many smiles in one pass."""
+    raise NotImplementedError
