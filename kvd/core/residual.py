@@ -58,6 +58,8 @@ SLOPE = _PHI(KNOTS, 1)  # slopes at the knots = SLOPE @ u
 # _C[i, p, j]: the coefficient of t**(3 - p) of phi_j on interval i
 _C = np.ascontiguousarray(_PHI.c.transpose(1, 0, 2))
 _BY_POWER = np.ascontiguousarray(_C.transpose(1, 2, 0))
+_CARDINAL_BY_POWER = np.ascontiguousarray(_CARDINAL.c.transpose(0, 2, 1))
+_CARDINAL_CUBICS = _CARDINAL_BY_POWER.reshape(4, -1)
 _INNER = KNOTS[1:-1].copy()
 _FALLING = np.array([3.0, 2.0, 1.0])
 
@@ -82,10 +84,26 @@ def curve(u: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
 
 def curve_at(u: Floats, place: NDArray[np.intp], z: Floats) -> tuple[Floats, Floats, Floats]:
     """rho and its first two derivatives at `z`, any shape, of the curves `u[place]`; `place` broadcasts to z."""
+    return evaluated((u @ _BY_POWER).reshape(4, -1), place, z)
+
+
+def cubics(rho: Floats) -> Floats:
+    """The curves through values `rho` (S, len(KNOTS)) at the knots, ready to be `evaluated`."""
+    return np.asarray((rho @ _CARDINAL_BY_POWER).reshape(4, -1))
+
+
+def evaluated(cubics: Floats, place: NDArray[np.intp], z: Floats) -> tuple[Floats, Floats, Floats]:
+    """Values and first two derivatives at `z`, any shape, of curves made ready; `place`, of each, broadcasts to z."""
     i, t, flat = _locate(z)
-    at = i + len(_C) * place
-    c3, c2, c1, c0 = (u @ _BY_POWER).reshape(4, -1).take(at, axis=1)
+    c3, c2, c1, c0 = cubics.take(i + len(_C) * place, axis=1)
     return c0 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) * flat, (2 * c2 + 6 * t * c3) * flat
+
+
+def influence(z: Floats) -> tuple[Floats, Floats, Floats]:
+    """By how much a curve, its slope and its second derivative at `z`, any shape, change with each of its values at the
+    knots: each (*z.shape, len(KNOTS)).
+    """
+    return evaluated(_CARDINAL_CUBICS, np.arange(len(KNOTS)), np.asarray(z)[..., None])
 
 
 def value_at(u: Floats, place: NDArray[np.intp], z: Floats) -> Floats:

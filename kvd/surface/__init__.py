@@ -19,8 +19,9 @@ from kvd.surface.records import (
 )
 from kvd.surface.smile import RESIDUAL_KNOTS, Smile, delta_points
 from kvd.surface.surface import Surface
-from kvd.surface.tenors import TENORS_D, Tenor, VarianceIndex
+from kvd.surface.tenors import TENORS_D, Tenor
 from kvd.surface.update import BatchFacts, SurfaceUpdate
+from kvd.surface.variance import VarianceIndex
 
 __all__ = [
     "RESIDUAL_KNOTS",

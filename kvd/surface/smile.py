@@ -10,7 +10,9 @@ from kvd.core import residual
 from kvd.core.smile import LEAST_F
 from kvd.core.svi import MIN_OMEGA
 from kvd.quotes import OptionType
-from kvd.surface.greeks import Convention, Greeks
+from kvd.surface import greeks, points
+from kvd.surface.curves import Curves, factors, shapes
+from kvd.surface.greeks import Convention, Greeks, Stickiness
 from kvd.surface.points import DeltaConvention, DeltaPoints
 from kvd.surface.records import (
     Certificate,
@@ -103,10 +105,7 @@ class Smile(NamedTuple):
         """A root of the covariance of the vols at the knots, (KNOTS, KNOTS): a standard normal vector e moves them by
         ``vol_factor() @ e``.
         """
-        root = np.zeros((len(RESIDUAL_KNOTS), len(RESIDUAL_KNOTS)))
-        root[np.tril_indices(len(root), -1)] = self.vol_root
-        np.fill_diagonal(root, np.sqrt(np.maximum(1.0 - (root * root).sum(axis=1), 0.0)))
-        return np.asarray(root * np.array(self.vol_sd)[:, None])
+        return np.asarray(factors(np.array([self.vol_sd]), np.array([self.vol_root]))[0])
 
     def greeks(
         self,
@@ -119,21 +118,38 @@ class Smile(NamedTuple):
 
         When the forward moves, the ATM vol follows it by the skew stickiness ratio `ssr` and the smile keeps its shape
         in normalised moneyness: 0 is sticky moneyness; None is this smile's own ``regime.ssr``. Vega, vanna and volga
-        are with respect to the ATM vol.
+        are with respect to the ATM vol (`kvd.surface.greeks` has the formulas).
         """
-        raise NotImplementedError
+        along = Stickiness(self.regime.ssr, self.regime.ssr_sd) if ssr is None else Stickiness(ssr)
+        return greeks.greeks(curves((self,)), np.asarray(strike, dtype=np.float64), option_type, convention, along)
 
     def black_greeks(self, strike: Floats | float, option_type: OptionType, convention: Convention = "quote") -> Greeks:
         """Value and greeks at `strike` (any shape) with the strike's own vol held: as venues print them."""
-        raise NotImplementedError
+        return greeks.greeks(curves((self,)), np.asarray(strike, dtype=np.float64), option_type, convention, None)
 
     def delta_points(self, convention: DeltaConvention = "forward") -> DeltaPoints:
         """The strikes of 10 and 25 delta and at the money, risk reversals and butterflies. ``premium_adjusted`` is the
         delta of an inverse contract, net of the premium paid in coin.
         """
-        raise NotImplementedError
+        return delta_points((self,), convention)[0]
 
 
 def delta_points(smiles: Sequence[Smile], convention: DeltaConvention = "forward") -> list[DeltaPoints]:
     """`Smile.delta_points` of many smiles in one pass."""
-    raise NotImplementedError
+    return points.delta_points(curves(smiles), convention) if smiles else []
+
+
+def curves(smiles: Sequence[Smile]) -> Curves:
+    """Published smiles as arrays."""
+    with np.errstate(all="ignore"):
+        tau, atm_vol, forward, forward_sd = np.array(
+            [(s.tau, s.parameters.atm_vol, s.forward.value, s.forward.sd) for s in smiles]
+        ).T
+        return Curves(
+            tau,
+            forward,
+            forward_sd,
+            np.ones((len(smiles), 1)),
+            shapes(atm_vol, tau, np.array([s.raw for s in smiles]), np.array([s.residual for s in smiles])),
+            factors(np.array([s.vol_sd for s in smiles]), np.array([s.vol_root for s in smiles])),
+        )

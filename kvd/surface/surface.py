@@ -1,25 +1,33 @@
 """All smiles of one underlying at one time, and what lies between them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.quotes import OptionType
-from kvd.surface.greeks import Convention, Greeks
+from kvd.surface import frame, greeks, tenors, variance
+from kvd.surface.between import between, instant_us
+from kvd.surface.curves import Curves
+from kvd.surface.greeks import Convention, Greeks, Stickiness
 from kvd.surface.records import Forward
-from kvd.surface.smile import Smile
-from kvd.surface.tenors import TENORS_D, Tenor, VarianceIndex
+from kvd.surface.smile import Smile, curves
+from kvd.surface.tenors import TENORS_D, Tenor
+from kvd.surface.variance import VarianceIndex
 
 Floats = NDArray[np.float64]
+
+DAY_US = 86_400_000_000
 
 
 class Surface(NamedTuple):
     """The newest smiles of one underlying of one venue, in ascending expiry.
 
-    At an expiry between two listed ones, total variance is linear in time at equal log-moneyness and the logarithm of
-    the forward is; before the first, vol and forward are the first's at equal log-moneyness. Beyond the last nothing is
-    said: a vol there would be an opinion. Smiles of different expiries count as independent in standard deviations.
+    At an instant between two listed expiries total variance is linear in time at equal log-moneyness, and so is the
+    logarithm of the forward; before the first, vol at equal log-moneyness and forward are the first's
+    (`kvd.surface.between`). Beyond the last nothing is said: a vol there would be an opinion. In standard deviations
+    the vols of different expiries count as independent.
     """
 
     venue: str
@@ -31,24 +39,38 @@ class Surface(NamedTuple):
         """When the newest of its smiles was published."""
         return max(smile.publish_us for smile in self.smiles)
 
+    @property
+    def instant_us(self) -> int:
+        """The exchange's instant from which times to expiry count: that of its newest smile."""
+        return instant_us(self.smiles)
+
     def smile(self, expiry_us: int) -> Smile:
         """The smile of a listed expiry. Raises LookupError naming those there are."""
-        raise NotImplementedError
+        for smile in self.smiles:
+            if smile.expiry_us == expiry_us:
+                return smile
+        listed = ", ".join(str(smile.expiry_us) for smile in self.smiles)
+        raise LookupError(f"no smile of {self.underlying} expires at {expiry_us}: there are {listed}")
 
     def forward(self, expiry_us: int) -> Forward:
-        """The forward to any instant up to the last expiry; between two expiries its source is ``interpolated``.
+        """The forward to any instant up to the last expiry; its source is ``interpolated`` where that is not listed.
 
         Raises ValueError for an instant that has passed or lies beyond the last expiry; so do the methods below.
         """
-        raise NotImplementedError
+        curve = self._curve(expiry_us)
+        source = next((s.forward.source for s in self.smiles if s.expiry_us == expiry_us), "interpolated")
+        return Forward(float(curve.forward[0]), float(curve.forward_sd[0]), source)
 
     def vol(self, strike: Floats | float, expiry_us: int) -> Floats:
         """Implied vol at `strike` (any shape, quote currency) and any expiry up to the last, a decimal."""
-        raise NotImplementedError
+        curve, at = self._curve(expiry_us), np.asarray(strike, dtype=np.float64)
+        return np.asarray(np.sqrt(curve.at(_k(curve, at)).w / curve.tau[0]).reshape(at.shape))
 
     def sd_of_vol(self, strike: Floats | float, expiry_us: int) -> Floats:
-        """Standard deviation of `vol`."""
-        raise NotImplementedError
+        """Standard deviation of `vol`, the forward taken as known."""
+        curve, at = self._curve(expiry_us), np.asarray(strike, dtype=np.float64)
+        rows = curve.influence(curve.at(_k(curve, at)))
+        return np.asarray(np.linalg.norm(rows, axis=-1).reshape(at.shape))
 
     def greeks(
         self,
@@ -59,22 +81,51 @@ class Surface(NamedTuple):
         ssr: float | None = None,
     ) -> Greeks:
         """`Smile.greeks` at any expiry up to the last."""
-        raise NotImplementedError
+        regime = max(self.smiles, key=lambda smile: smile.publish_us).regime
+        along = Stickiness(regime.ssr, regime.ssr_sd) if ssr is None else Stickiness(ssr)
+        at = np.asarray(strike, dtype=np.float64)
+        return greeks.greeks(self._curve(expiry_us), at, option_type, convention, along)
 
     def black_greeks(
         self, strike: Floats | float, expiry_us: int, option_type: OptionType, convention: Convention = "quote"
     ) -> Greeks:
         """`Smile.black_greeks` at any expiry up to the last."""
-        raise NotImplementedError
+        at = np.asarray(strike, dtype=np.float64)
+        return greeks.greeks(self._curve(expiry_us), at, option_type, convention, None)
 
-    def tenors(self, days: tuple[float, ...] = TENORS_D) -> tuple[Tenor, ...]:
+    def tenors(self, days: Sequence[float] = TENORS_D) -> tuple[Tenor, ...]:
         """Smiles of constant maturity, in the order asked for; those beyond the last expiry are left out."""
-        raise NotImplementedError
+        there = {day: at_us for day, at_us in zip(days, self._after(days), strict=True) if self._covers(at_us)}
+        return tenors.tenors(between(self.smiles, list(there.values())), there) if there else ()
 
     def variance_index(self, days: float = 30) -> VarianceIndex | None:
-        """The model-free variance to `days` days; None beyond the last expiry."""
-        raise NotImplementedError
+        """The model-free variance to `days` days: of the expiries on either side, as total variance linear in time.
+
+        None beyond the last expiry.
+        """
+        (at_us,) = self._after([days])
+        return variance.variance_index(between(self.smiles, (at_us,)), days) if self._covers(at_us) else None
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame, a row for each smile. Raises ImportError saying the mend where pandas is not there."""
-        raise NotImplementedError
+        return frame.to_pandas(self.smiles)
+
+    def _after(self, days: Sequence[float]) -> list[int]:
+        return [self.instant_us + round(day * DAY_US) for day in days]
+
+    def _covers(self, expiry_us: int) -> bool:
+        return bool(self.smiles) and self.instant_us < expiry_us <= self.smiles[-1].expiry_us
+
+    def _curve(self, expiry_us: int) -> Curves:
+        for smile in self.smiles:
+            if smile.expiry_us == expiry_us:
+                return curves((smile,))
+        if not self._covers(expiry_us):
+            span = f"after {self.instant_us} and not after {self.smiles[-1].expiry_us}" if self.smiles else "none yet"
+            raise ValueError(f"no vol of {self.underlying} to {expiry_us}: ask for an expiry {span}")
+        return between(self.smiles, (expiry_us,))
+
+
+def _k(curve: Curves, strike: Floats) -> Floats:
+    """Log-moneynesses, (1, N)."""
+    return np.asarray(np.log(strike.reshape(1, -1) / curve.forward[0]))
