@@ -157,9 +157,9 @@ def _records(curves: Curves, k: Floats, at: Values, equation: _Equation) -> list
     vol = (equation.v + equation.v1 * step) / root
     strike = curves.forward[:, None] * np.exp(k + step)
     strike_sd = strike * np.hypot((curves.forward_sd / curves.forward)[:, None], turned * root * _length(moved))
-    columns = np.stack((strike, strike_sd, vol, _length(gradient)), axis=-1)
     spread, spread_sd = _spreads(vol[:, :, None])[..., 0], _length(_spreads(gradient))
-    spreads = np.stack((spread, spread_sd), axis=-1).reshape(len(k), -1)
+    columns = _cut(np.stack((strike, strike_sd, vol, _length(gradient)), axis=-1))
+    spreads = _cut(np.stack((spread, spread_sd), axis=-1)).reshape(len(k), -1)
     return [
         DeltaPoints(_points(rows), *(number if isfinite(number) else None for number in numbers))
         for rows, numbers in zip(columns.tolist(), spreads.tolist(), strict=True)
@@ -175,6 +175,15 @@ def _spreads(vol: Floats) -> Floats:
     put10, put25, atm, call25, call10 = vol.swapaxes(0, 1)
     spreads = (call25 - put25, 0.5 * (call25 + put25) - atm, call10 - put10, 0.5 * (call10 + put10) - atm)
     return np.stack(spreads, axis=1)
+
+
+def _cut(pairs: Floats) -> Floats:
+    """Numbers and their standard deviations by turns on the last axis, to the digits that do not depend on the machine:
+    twelve of a number, five of a standard deviation.
+    """
+    digits = np.resize([11.0, 4.0], pairs.shape[-1])
+    unit = 10.0 ** (digits - np.floor(np.log10(np.abs(pairs))))
+    return np.where(pairs == 0, pairs, np.rint(pairs * unit) / unit)
 
 
 def _length(rows: Floats) -> Floats:

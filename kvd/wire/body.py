@@ -4,7 +4,7 @@ Numbers are finite or absent, vols are decimals, times are ISO 8601 UTC with mic
 finite as null, and no body has a null of its own: the guard against publishing one is a search of the bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from kvd.surface import RESIDUAL_KNOTS, Locked, Regime, Smile, SurfaceUpdate
+from kvd.surface import RESIDUAL_KNOTS, DeltaPoints, Locked, Regime, Smile, SurfaceUpdate, delta_points
 
 Kind = Literal["surface", "smile", "atm", "status"]
 KNOTS = orjson.Fragment(orjson.dumps(RESIDUAL_KNOTS))
@@ -27,10 +27,14 @@ class Record(NamedTuple):
     small: bytes
 
 
-def encode_smile(smile: Smile) -> Record:
-    """Encode a smile, once. Raises ValueError naming the field that is not finite."""
+def encode_smiles(smiles: Sequence[Smile]) -> list[Record]:
+    """Encode the smiles of a batch, each once. Raises ValueError naming the field that is not finite."""
+    return [_encoded(smile, points) for smile, points in zip(smiles, delta_points(smiles), strict=True)]
+
+
+def _encoded(smile: Smile, points: DeltaPoints) -> Record:
     small = _atm(smile)
-    whole = orjson.dumps(_whole(smile, small), option=orjson.OPT_SERIALIZE_NUMPY)
+    whole = orjson.dumps(_whole(smile, small, points), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in whole:
         _refuse_non_finite(smile)
     return Record(smile, trim(whole), trim(orjson.dumps(small, option=orjson.OPT_SERIALIZE_NUMPY)))
@@ -63,7 +67,7 @@ def iso(us: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC).isoformat()[:19]}.{micros:06d}Z"
 
 
-def _whole(smile: Smile, small: dict[str, object]) -> dict[str, object]:
+def _whole(smile: Smile, small: dict[str, object], points: DeltaPoints) -> dict[str, object]:
     body = dict(small)
     p, sd, certificate = smile.parameters, smile.sd, smile.certificate
     body.update(
@@ -76,6 +80,7 @@ def _whole(smile: Smile, small: dict[str, object]) -> dict[str, object]:
         put_wing_sd=sd.put_wing,
         call_wing=p.call_wing,
         call_wing_sd=sd.call_wing,
+        points=[point._asdict() for point in points.points],
         svi=smile.raw._asdict(),
         jump_wings=smile.jump_wings._asdict(),
         residual={"z": KNOTS, "rho": smile.residual, "vol_sd": smile.vol_sd, "vol_root": smile.vol_root},
@@ -86,7 +91,7 @@ def _whole(smile: Smile, small: dict[str, object]) -> dict[str, object]:
         quotes=smile.quotes,
         age_s=(smile.publish_us - smile.receive_us) / 1e6,
     )
-    perhaps = {
+    perhaps = dict(zip(points._fields[1:], points[1:], strict=True)) | {
         "quoted_low": smile.quoted_low,
         "quoted_high": smile.quoted_high,
         "nis": smile.nis,

@@ -6,7 +6,7 @@ from typing import Literal
 import orjson
 
 from kvd.surface import SurfaceUpdate
-from kvd.wire.body import Kind, Record, encode_smile, encode_withdrawn, trim
+from kvd.wire.body import Kind, Record, encode_smiles, encode_withdrawn, trim
 from kvd.wire.message import Message
 from kvd.wire.naming import Family, Naming
 from kvd.wire.ring import Entry, Ring
@@ -36,12 +36,12 @@ class Encoder:
         Raises ValueError naming the field if a number is not finite; then nothing is numbered or remembered.
         """
         family = (update.venue, update.underlying)
-        changed = [(smile.expiry_us, encode_smile(smile)) for smile in update.smiles]
+        changed = encode_smiles(update.smiles)
         newest = self._newest.setdefault(family, {})
         messages: list[Message] = []
-        for expiry_us, record in changed:
-            newest[expiry_us] = record
-            messages += self._send(update, expiry_us, record)
+        for smile, record in zip(update.smiles, changed, strict=True):
+            newest[smile.expiry_us] = record
+            messages += self._send(update, smile.expiry_us, record)
         for expiry_us in update.withdrawn:
             newest.pop(expiry_us, None)
             messages += self._send(update, expiry_us, encode_withdrawn(update, expiry_us))

@@ -86,7 +86,7 @@ def test_every_type_and_every_request_is_shown(sent):
 
 def test_every_field_of_a_smile_is_explained(sent):
     fields = {name for message in sent for name in message.get("smile", ())}
-    explained = set(re.findall(r"`([a-z_]+)`", DOCUMENT))
+    explained = set(re.findall(r"`([a-z_0-9]+)`", DOCUMENT))
     assert {name for name in fields if not name.endswith("_sd")} <= explained | {"venue", "underlying", "expiry"}
 
 

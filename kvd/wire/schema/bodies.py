@@ -71,6 +71,16 @@ class Residual(Struct):
     ]
 
 
+class DeltaPoint(Struct):
+    """The strike whose put (p) or call (c) has that forward delta, in hundredths, or the forward itself (atm)."""
+
+    delta: Annotated[Literal["10p", "25p", "atm", "25c", "10c"], Meta(description="Which point.")]
+    strike: Annotated[float, Meta(gt=0, description="In the quote currency.")]
+    strike_sd: Annotated[float, Meta(ge=0, description="Standard deviation of strike.")]
+    vol: Annotated[Positive, Meta(description="The vol there, a decimal.")]
+    vol_sd: Annotated[NotNegative, Meta(description="Standard deviation of vol.")]
+
+
 class Certificate(Struct):
     """No static arbitrage from k_low to k_high, and by how much: neither margin is ever negative."""
 
@@ -118,13 +128,13 @@ class TrackRecord(Struct):
     coverage: Annotated[
         tuple[Share, ...],
         Meta(
-            min_length=3, max_length=3, description="Share of mids inside the 50, 90 and 95 % predictive bands, in order."
+            min_length=3,
+            max_length=3,
+            description="Share of mids inside the 50, 90 and 95 % predictive bands, in order.",
         ),
     ]
     batches: Annotated[NotNegative, Meta(description="How many batches stand behind common and whiteness.")]
-    common: Annotated[
-        NotNegative, Meta(description="Mean square of what each batch says of the level; 1 on average.")
-    ]
+    common: Annotated[NotNegative, Meta(description="Mean square of what each batch says of the level; 1 on average.")]
     whiteness: Annotated[
         float, Meta(ge=-1, le=1, description="Its correlation from one batch to the next; 0 on average.")
     ]
@@ -175,6 +185,10 @@ class Smile(Struct):
     put_wing_sd: Annotated[float, Meta(ge=0, description="Standard deviation of put_wing.")]
     call_wing: Annotated[float, Meta(description="Slope of omega far right; no unit.")]
     call_wing_sd: Annotated[float, Meta(ge=0, description="Standard deviation of call_wing.")]
+    points: Annotated[
+        list[DeltaPoint],
+        Meta(max_length=5, description="By forward delta, in ascending strike; one that no strike has is left out."),
+    ]
     svi: Annotated[RawSvi, Meta(description="The backbone.")]
     jump_wings: Annotated[JumpWings, Meta(description="The same smile as SVI-JW.")]
     residual: Annotated[Residual, Meta(description="What is added to the backbone, and how uncertain the vols are.")]
@@ -190,6 +204,16 @@ class Smile(Struct):
     regime: Annotated[Regime, Meta(description="That of the whole underlying.")]
     nis_dof: Annotated[Count, Meta(description="Degrees of freedom of nis.")]
     quotes: Annotated[Count, Meta(description="How many quotes inside is a share of.")]
+    rr25: Annotated[float, Meta(description="25-delta risk reversal: vol(25c) - vol(25p).")] | UnsetType = UNSET
+    rr25_sd: Annotated[NotNegative, Meta(description="Standard deviation of rr25.")] | UnsetType = UNSET
+    bf25: Annotated[float, Meta(description="25-delta butterfly: (vol(25c) + vol(25p))/2 - vol(atm).")] | UnsetType = (
+        UNSET
+    )
+    bf25_sd: Annotated[NotNegative, Meta(description="Standard deviation of bf25.")] | UnsetType = UNSET
+    rr10: Annotated[float, Meta(description="10-delta risk reversal.")] | UnsetType = UNSET
+    rr10_sd: Annotated[NotNegative, Meta(description="Standard deviation of rr10.")] | UnsetType = UNSET
+    bf10: Annotated[float, Meta(description="10-delta butterfly.")] | UnsetType = UNSET
+    bf10_sd: Annotated[NotNegative, Meta(description="Standard deviation of bf10.")] | UnsetType = UNSET
     quoted_low: (
         Annotated[float, Meta(description="Least log-moneyness quoted lately; absent before any.")] | UnsetType
     ) = UNSET
@@ -197,7 +221,9 @@ class Smile(Struct):
         Annotated[float, Meta(description="Greatest log-moneyness quoted lately; absent before any.")] | UnsetType
     ) = UNSET
     nis: (
-        Annotated[float, Meta(ge=0, description="Normalised innovation squared of the newest batch; absent before any.")]
+        Annotated[
+            float, Meta(ge=0, description="Normalised innovation squared of the newest batch; absent before any.")
+        ]
         | UnsetType
     ) = UNSET
     inside: (
