@@ -298,7 +298,7 @@ def as_toml(chosen):
 def test_any_settings_written_as_toml_load_back_equal(tmp_path_factory, chosen):
     chosen |= {"publish.tls_certificate": "", "publish.tls_key": "", "publish.allow_open": True}
     chosen |= {"feed.reconnect_first_s": 0.25, "feed.reconnect_cap_s": 30.0}
-    chosen |= {"deribit.url": "ws://example.org:8080/ws"}
+    chosen |= {"deribit.url": "ws://example.org:8080/ws", "limits.atm_vol_low": 0.0}
     path = tmp_path_factory.getbasetemp() / "property.toml"
     path.write_text(as_toml(chosen), "utf-8", newline="\n")
     loaded = load(path, {})

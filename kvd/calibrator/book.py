@@ -14,9 +14,11 @@ from kvd.calibrator.climate import Climate
 from kvd.calibrator.doors import Admitted, OneSided
 from kvd.calibrator.facts import BatchOutcome, Measured, count, facts, measured
 from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.rehearsal import ForwardsFound
-from kvd.calibrator.showcase import Clock, Evidence, Showcase
+from kvd.calibrator.scene import Clock, Evidence
+from kvd.calibrator.showcase import Showcase
 from kvd.calibrator.watch import Marks, remember
 from kvd.calibrator.young import Young
 from kvd.config import Settings
@@ -73,7 +75,8 @@ class Book:
         self._forwards = forwards or Forwards(settings.forward)
         self._clock = VarianceTime(settings.calendar)
         self._climate = Climate(settings.regimes, settings.dynamics, self._clock)
-        self._showcase = Showcase(venue, underlying, settings.calibrator)
+        self._hand = Hand(settings.limits, settings.dynamics)
+        self._showcase = Showcase(venue, underlying, settings.calibrator, self._hand)
         self._marks = Marks(settings.watch)
         self._rungs: dict[int, Rung] = {}
         self._young = Young()
@@ -88,6 +91,7 @@ class Book:
 
     def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
         """Apply the events of one batch that ends at `instant_us`."""
+        self._hand.hear(events)
         learnt = self.learn(events)
         clock = Clock(instant_us, self._now_us, self._receive_us)
         evidence = Evidence(self._board, self._forwards, learnt.outcome, self._climate.regime())
@@ -126,6 +130,7 @@ class Book:
 
     def _expire(self) -> tuple[int, ...]:
         """Forget every expiry whose instant has come; returns those that had a slice."""
+        self._hand.expire(self._now_us)
         self._joint, gone = joint.expire(self._joint, self._now_us)
         for expiry_us in gone:
             self._showcase.forget(expiry_us)

@@ -1,48 +1,43 @@
 """What subscribers have been shown of one underlying, and what of it a batch changed."""
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.calibrator import smiles
-from kvd.calibrator.board import Board
 from kvd.calibrator.doors import SETTLEMENT_US
+from kvd.calibrator.drafts import drafts
+from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
+from kvd.calibrator.overlay import Market, Overlay, overlay
 from kvd.calibrator.rehearsal import ForwardsFound
-from kvd.calibrator.repair import Repaired, Slices, repair
+from kvd.calibrator.repair import Repaired, Roots, Slices, repair
+from kvd.calibrator.scene import Clock, Evidence, Laid, Scene
 from kvd.config import Calibrator
-from kvd.core import svi
 from kvd.core.arbitrage import Surface
 from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint, M, covariances
 from kvd.core.svi import DIM
-from kvd.surface import Certificate, Regime, Smile, State
+from kvd.surface import Smile, State
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 MOVED_SDS = 0.1  # an expiry that was not quoted is shown again once a coordinate has moved by this part of its sd
 
 
-class Clock(NamedTuple):
-    """The instants of one publication: the batch's grid instant, the newest exchange time and the newest arrival."""
+class Stood(NamedTuple):
+    """A slice free of arbitrage beside those that stand with it, and the range of k on which it is."""
 
-    publish_us: int
-    now_us: int
-    receive_us: int
-
-
-class Evidence(NamedTuple):
-    """What smiles are made from besides the joint: the quotes, the forwards, what the batch did, and the regime."""
-
-    board: Board
-    forwards: ForwardsFound
-    outcome: Outcome | None
-    regime: Regime
+    x: Floats
+    u: Floats
+    tau: float
+    low: float
+    high: float
 
 
 class Shown(NamedTuple):
@@ -52,14 +47,26 @@ class Shown(NamedTuple):
     x: Floats
     u: Floats
 
+    @property
+    def stood(self) -> Stood:
+        """Where it stands."""
+        certificate = self.smile.certificate
+        return Stood(self.x, self.u, self.smile.tau, certificate.k_low, certificate.k_high)
+
 
 class Showcase:
-    """The newest smile of every expiry. `show` returns those that a batch changed, ready to be published."""
+    """The newest smile of every expiry. `show` returns those that a batch changed, ready to be published.
 
-    def __init__(self, venue: str, underlying: str, settings: Calibrator) -> None:
+    What is shown is the market's surface and what the `hand` makes of it. The market's is judged, repaired and fed back
+    as if there were no hand: `_market` keeps where it stands of the expiries that are shown otherwise.
+    """
+
+    def __init__(self, venue: str, underlying: str, settings: Calibrator, hand: Hand) -> None:
         self._of = venue, underlying
         self._settings = settings
+        self._hand = hand
         self._shown: dict[int, Shown] = {}
+        self._market: dict[int, Stood] = {}
         self._judged: dict[int, Floats] = {}  # the state that was last looked at, held or not
 
     @property
@@ -69,107 +76,114 @@ class Showcase:
 
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""
-        self._shown.pop(expiry_us, None)
-        self._judged.pop(expiry_us, None)
+        for kept in (self._shown, self._market, self._judged):
+            kept.pop(expiry_us, None)
 
     def show(
         self, clock: Clock, joint: Joint, rungs: Mapping[int, Rung], evidence: Evidence
     ) -> tuple[tuple[Smile, ...], Joint]:
-        """The smiles to publish: quoted, moved by their neighbours, or on another rung; `rungs` is brought up to date.
+        """The smiles to publish: quoted, moved by their neighbours or by the hand, or on another rung; `rungs` is
+        brought up to date.
 
-        Whatever had to be moved to be free of arbitrage is moved in the joint that is returned, too: what the market
-        may not do is information about what it does. A slice that cannot be repaired is held: its last good smile is
-        shown again, saying so; a slice that never had one is not shown.
+        Whatever the market's slices had to be moved to be free of arbitrage they are moved in the joint that is
+        returned, too: what the market may not do is information about what it does. A slice that cannot be repaired is
+        held: its last good smile is shown again, saying so; a slice that never had one is not shown.
         """
-        board, forwards, outcome, _ = evidence
-        expiries = joint.expiry_us.tolist()
         wanted = self._wanted(clock.now_us, joint, rungs)
-        candidates = np.array([i for i, e in enumerate(expiries) if e in forwards], dtype=np.intp)
-        changed = self._changed(joint, rungs, wanted, outcome)[candidates]
-        if not changed.any():
+        expiries = joint.expiry_us.tolist()
+        candidates = np.array([i for i, e in enumerate(expiries) if e in evidence.forwards], dtype=np.intp)
+        changed = self._changed(joint, rungs, wanted, evidence.outcome)[candidates]
+        stirred = self._stirred(clock.now_us, joint.expiry_us[candidates], evidence.forwards)
+        if not changed.any() and not stirred:
             return (), joint
-        recent = smiles.recent(board, joint, clock.now_us, candidates)
-        slices = _slices(joint, candidates, clock.now_us, recent)
+        recent = smiles.recent(evidence.board, joint, clock.now_us, candidates)
+        scene = Scene(clock, joint, candidates, recent, rungs, evidence)
+        laid, joint = self._judge(scene, changed, wanted)
+        if not self._hand.idle or self._market:
+            laid = self._lay(scene._replace(joint=joint), laid, stirred)
+        self._hand.news.clear()
+        return self._publish(scene._replace(joint=joint), laid), joint
+
+    def _judge(self, scene: Scene, changed: Flags, wanted: list[tuple[State, str]]) -> tuple[Laid, Joint]:
+        """What the market alone would show of the `changed` (T,), and the joint with what had to be moved for it."""
+        joint, candidates, now_us = scene.joint, scene.candidates, scene.clock.now_us
+        slices = _slices(joint, candidates, now_us, scene.recent)
         sound = np.isfinite(joint.x[candidates].sum(axis=1) + joint.u[candidates].sum(axis=1))
-        prior = joint
-        repaired = repair(slices, changed & sound, self._slices(joint), lambda rows: _roots(prior, candidates[rows]))
+        repaired = repair(slices, changed & sound, self._standing(joint, self._market), _roots(joint, candidates))
         held = repaired.held | (changed & ~sound)
         joint = _moved(joint, candidates, repaired)
-        rows, kept = candidates[repaired.free | held].tolist(), set(candidates[held].tolist())
-        for i in rows:
-            rungs[expiries[i]].enter(clock.now_us, *(("held", "not_repairable") if i in kept else wanted[i]))
+        expiries, kept = joint.expiry_us.tolist(), set(candidates[held].tolist())
+        for i in candidates[repaired.free | held].tolist():
+            scene.rungs[expiries[i]].enter(now_us, *(("held", "not_repairable") if i in kept else wanted[i]))
             self._judged[expiries[i]] = joint.x[i]
-        drafts = self._drafts(clock, joint, rungs, candidates, slices, repaired, recent, evidence)
-        published = []
-        for i in rows:
-            shown = self._held(expiries[i], rungs, clock) if i in kept else Shown(drafts[i], joint.x[i], joint.u[i])
-            if shown is not None:
-                self._shown[expiries[i]] = shown
-                published.append(shown.smile)
-        return tuple(published), joint
+        return Laid(slices, repaired, held, {}), joint
 
-    def _held(self, e: int, rungs: Mapping[int, Rung], clock: Clock) -> Shown | None:
-        """What was shown of expiry `e`, saying that it is held; None if nothing was."""
-        if e not in self._shown:
-            return None
-        last, rung = self._shown[e], rungs[e]
-        smile = last.smile._replace(
-            state=rung.state, reason=rung.reason, since_us=rung.since_us, publish_us=clock.publish_us
-        )
-        return last._replace(smile=smile)
+    def _stirred(self, now_us: int, expiry_us: NDArray[np.int64], forwards: ForwardsFound) -> set[int]:
+        """The expiries to be shown for the hand's sake, among candidates `expiry_us` (T,)."""
+        if self._hand.idle:
+            return set()
+        tau = year_fraction(now_us, expiry_us).tolist()
+        now = {e: (forwards[e].value, t) for e, t in zip(expiry_us.tolist(), tau, strict=True) if e in self._shown}
+        stirred = self._hand.stirred(now, {e: self._shown[e].smile for e in now})
+        return stirred | (self._market.keys() & now.keys()) if self._hand.news else stirred
 
-    def _drafts(
-        self,
-        clock: Clock,
-        joint: Joint,
-        rungs: Mapping[int, Rung],
-        candidates: Index,
-        slices: Slices,
-        repaired: Repaired,
-        recent: smiles.Recent,
-        evidence: Evidence,
-    ) -> dict[int, Smile]:
-        """New smiles of the free among the candidates, by their place in the joint; `recent` are the candidates'."""
-        _, forwards, outcome, regime = evidence
-        rows = np.flatnonzero(repaired.free)
-        if not len(rows):
-            return {}
-        chosen, surface = candidates[rows], repaired.surface.take(rows)
-        prepared, fit = svi.slices(surface.x), {} if outcome is None else _fit(outcome)
-        standing = [rungs[e] for e in joint.expiry_us[chosen].tolist()]
-        widened_by = np.array([rung.record.widened_by if rung.record else 1.0 for rung in standing])
-        wider = covariances(joint, chosen) * (widened_by * widened_by)[:, None, None]
-        columns = (
-            chosen.tolist(),
-            joint.expiry_us[chosen].tolist(),
-            standing,
-            smiles.shapes(surface, prepared, wider),
-            recent.of(rows, len(candidates)).judged(surface, prepared),
-            _certificates(slices, repaired, rows),
-        )
-        return {
-            i: Smile(
-                venue=self._of[0],
-                underlying=self._of[1],
-                expiry_us=e,
-                forward=forwards[e],
-                **shape._asdict(),
-                **quoted._asdict(),
-                certificate=certificate,
-                nis=fit[i][0] if i in fit else None,
-                nis_dof=fit[i][1] if i in fit else 0,
-                record=rung.record,
-                regime=regime,
-                locked=(),
-                exchange_us=clock.now_us if rung.applied_us is None else rung.applied_us,
-                receive_us=clock.receive_us,
-                publish_us=clock.publish_us,
-                state=rung.state,
-                reason=rung.reason,
-                since_us=rung.since_us,
-            )
-            for i, e, rung, shape, quoted, certificate in zip(*columns, strict=True)
-        }
+    def _lay(self, scene: Scene, market: Laid, stirred: set[int]) -> Laid:
+        """What the hand makes of what the market alone would show, and of the `stirred` expiries."""
+        expiries = scene.expiries
+        slices = self._of_market(scene, market)
+        theirs = np.array([e in self._shown and (e in stirred or self._is_other(e)) for e in expiries], dtype=np.bool_)
+        again = np.array([e in stirred for e in expiries], dtype=np.bool_)
+        judged = market.repaired.free | (theirs & (again | market.held))
+        forward = [scene.evidence.forwards[e].value for e in expiries]
+        whole = Market(slices, judged, _roots(scene.joint, scene.candidates), scene.widened_by, forward)
+        last = {e: shown.smile for e, shown in self._shown.items()}
+        shown = self._standing(scene.joint, {})
+        laid = overlay(self._hand, whole, shown, last, scene.clock.now_us, scene.clock.publish_us)
+        for row, e in enumerate(expiries):
+            self._remember(row, e, market, laid)
+        return Laid(laid.slices, laid.repaired, laid.repaired.held | (market.held & ~judged), laid.touched)
+
+    def _is_other(self, expiry_us: int) -> bool:
+        """Whether an expiry is shown otherwise than the market alone would have it, or is to be."""
+        return expiry_us in self._market or self._hand.concerns(expiry_us)
+
+    def _of_market(self, scene: Scene, market: Laid) -> Slices:
+        """The candidates as the market alone would show them; of those that are held, what stands of them."""
+        x, u, tau = market.repaired.surface
+        x, u = x.copy(), u.copy()
+        for row, e in enumerate(scene.expiries):
+            if scene.rungs[e].state == "held" and e in self._shown:
+                stood = self._market.get(e) or self._shown[e].stood
+                x[row], u[row] = stood.x, stood.u
+        return market.slices._replace(surface=Surface(x, u, tau))
+
+    def _remember(self, row: int, e: int, market: Laid, laid: Overlay) -> None:
+        """Keep where the market stands of an expiry as long as it is shown otherwise."""
+        ours, free = _stood(laid.slices, laid.repaired, row), bool(laid.repaired.free[row])
+        if market.repaired.free[row]:
+            stood = _stood(market.slices, market.repaired, row)
+            if free and _same(stood, ours):
+                self._market.pop(e, None)
+            else:
+                self._market[e] = stood
+        elif free and e not in self._market:
+            self._market[e] = self._shown[e].stood
+
+    def _publish(self, scene: Scene, laid: Laid) -> tuple[Smile, ...]:
+        """Show what is laid out."""
+        made, (x, u, _) = drafts(*self._of, scene, laid), laid.repaired.surface
+        expiries, published = scene.expiries, []
+        for row in np.flatnonzero(laid.repaired.free | laid.held).tolist():
+            e = expiries[row]
+            if not laid.held[row]:
+                self._shown[e] = Shown(made[row], x[row], u[row])
+                self._hand.told(made[row])
+            elif e in self._shown:
+                self._shown[e] = _held(self._shown[e], scene.rungs[e], scene.clock)
+            else:
+                continue
+            published.append(self._shown[e].smile)
+        return tuple(published)
 
     def _wanted(self, now_us: int, joint: Joint, rungs: Mapping[int, Rung]) -> list[tuple[State, str]]:
         return [
@@ -195,17 +209,36 @@ class Showcase:
         ]
         return changed | np.array(another, dtype=np.bool_)
 
-    def _slices(self, joint: Joint) -> Slices:
-        """Everything that is shown, in ascending expiry."""
-        expiries = [e for e in joint.expiry_us.tolist() if e in self._shown]
-        shown = [self._shown[e] for e in expiries]
+    def _standing(self, joint: Joint, instead: Mapping[int, Stood]) -> Slices:
+        """Everything that is shown, in ascending expiry, with what stands `instead` of some."""
+        expiries = [e for e in joint.expiry_us.tolist() if e in self._shown or e in instead]
+        stood = [instead[e] if e in instead else self._shown[e].stood for e in expiries]
         surface = Surface(
-            np.array([s.x for s in shown]).reshape(-1, DIM),
-            np.array([s.u for s in shown]).reshape(-1, M),
-            np.array([s.smile.tau for s in shown]),
+            np.array([s.x for s in stood]).reshape(-1, DIM),
+            np.array([s.u for s in stood]).reshape(-1, M),
+            np.array([s.tau for s in stood]),
         )
-        ranges = np.array([(s.smile.certificate.k_low, s.smile.certificate.k_high) for s in shown]).reshape(-1, 2)
+        ranges = np.array([(s.low, s.high) for s in stood]).reshape(-1, 2)
         return Slices(surface, ranges[:, 0], ranges[:, 1], np.array(expiries, dtype=np.int64))
+
+
+def _held(last: Shown, rung: Rung, clock: Clock) -> Shown:
+    """What was shown last, saying that it is held."""
+    since_us = rung.since_us if rung.state == "held" else clock.now_us
+    if last.smile.state == "held":
+        since_us = last.smile.since_us
+    return last._replace(
+        smile=last.smile._replace(state="held", reason="not_repairable", since_us=since_us, publish_us=clock.publish_us)
+    )
+
+
+def _stood(slices: Slices, repaired: Repaired, row: int) -> Stood:
+    x, u, tau = repaired.surface
+    return Stood(x[row], u[row], float(tau[row]), float(slices.low[row]), float(slices.high[row]))
+
+
+def _same(left: Stood, right: Stood) -> bool:
+    return np.array_equal(left.x, right.x) and np.array_equal(left.u, right.u) and left[2:] == right[2:]
 
 
 def _slices(joint: Joint, candidates: Index, now_us: int, recent: smiles.Recent) -> Slices:
@@ -216,12 +249,16 @@ def _slices(joint: Joint, candidates: Index, now_us: int, recent: smiles.Recent)
     return Slices(surface, np.minimum(low, -reach), np.maximum(high, reach), joint.expiry_us[candidates])
 
 
-def _roots(joint: Joint, chosen: Index) -> Floats:
-    """Roots R of the covariances R R' of (x, u) of the slices `chosen` (n,), (n, D, D); a direction whose variance
-    rounding has made negative has none.
+def _roots(joint: Joint, candidates: Index) -> Roots:
+    """Roots R of the covariances R R' of (x, u) of the rows `chosen` (n,) among the candidates, (n, D, D); a direction
+    whose variance rounding has made negative has none.
     """
-    values, vectors = np.linalg.eigh(covariances(joint, chosen))
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
+
+    def roots(chosen: Index) -> Floats:
+        values, vectors = np.linalg.eigh(covariances(joint, candidates[chosen]))
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
+
+    return roots
 
 
 def _moved(joint: Joint, candidates: Index, repaired: Repaired) -> Joint:
@@ -231,24 +268,3 @@ def _moved(joint: Joint, candidates: Index, repaired: Repaired) -> Joint:
     x, u, chosen = joint.x.copy(), joint.u.copy(), candidates[repaired.moved]
     x[chosen], u[chosen] = repaired.surface.x[repaired.moved], repaired.surface.u[repaired.moved]
     return joint._replace(x=x, u=u)
-
-
-def _certificates(slices: Slices, repaired: Repaired, rows: Index) -> list[Certificate]:
-    columns = (slices.low, slices.high, repaired.points, repaired.butterfly, repaired.calendar, repaired.moved)
-    return [
-        Certificate(
-            k_low=low,
-            k_high=high,
-            points=points,
-            butterfly=butterfly,
-            calendar=calendar if isfinite(calendar) else None,
-            method="projected" if moved else "measured",
-        )
-        for low, high, points, butterfly, calendar, moved in zip(*(c[rows].tolist() for c in columns), strict=True)
-    ]
-
-
-def _fit(outcome: Outcome) -> dict[int, tuple[float | None, int]]:
-    """NIS and its degrees of freedom by slice."""
-    rows = zip(outcome.touched.tolist(), outcome.nis.tolist(), outcome.nis_dof.tolist(), strict=True)
-    return {slice_: (nis, dof) for slice_, nis, dof in rows}

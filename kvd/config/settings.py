@@ -53,6 +53,18 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
     hold_out_seed: str = "0"
 
 
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """[limits]: how far the published smiles may go, and how fast; 0 sets no limit."""
+
+    atm_vol_low: NotNegative = 0.0
+    atm_vol_high: NotNegative = 0.0
+    skew_amount: NotNegative = 0.0
+    curvature_high: NotNegative = 0.0
+    atm_vol_per_min: NotNegative = 0.0
+    skew_per_min: NotNegative = 0.0
+    curvature_per_min: NotNegative = 0.0
+
+
 class Publish(Struct, frozen=True, forbid_unknown_fields=True):
     """[publish]: the one port. An address other than loopback needs tokens, or allow_open said out loud.
 
@@ -111,6 +123,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     regimes: RegimeSettings = RegimeSettings()
     measurement: Measurement = Measurement()
     watch: Watch = Watch()
+    limits: Limits = Limits()
     publish: Publish = Publish()
     lock: Locks = Locks()
     audit: Audit = Audit()

@@ -195,6 +195,11 @@ def _check_together(settings: Settings) -> None:
             f"feed.reconnect_first_s = {feed.reconnect_first_s} is above feed.reconnect_cap_s = "
             f"{feed.reconnect_cap_s}; lower the first or raise the cap"
         )
+    low, high = settings.limits.atm_vol_low, settings.limits.atm_vol_high
+    if 0 < high < low:
+        raise ConfigError(
+            f"limits.atm_vol_low = {low} is above limits.atm_vol_high = {high}; lower the first or raise the other"
+        )
 
 
 def _is_address(url: str) -> bool:

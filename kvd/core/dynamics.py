@@ -97,6 +97,17 @@ def level_noise(tau: Floats, dt_y: float, d: Dynamics) -> Floats:
     return np.asarray(dt_y * np.outer(step, step) * correlation(tau, d))
 
 
+def alone(tau: float, dt_y: Floats, d: Dynamics) -> Floats:
+    """Variances of the moves of one slice's state in times `dt_y` (n,), (n, 5): the diagonal of its ``Q``."""
+    walks, keep = dt_y * float(_by_tenor(np.array([tau]), d)[0]) ** 2, np.exp(-dt_y * YEAR_D * 24 / d.wing_reversion_h)
+    step = np.empty((len(dt_y), DIM))
+    step[:, LEVEL], step[:, SKEW], step[:, CURVATURE] = np.outer(
+        (d.level_sd**2, d.skew_sd**2, d.curvature_sd**2), walks
+    )
+    step[:, PUT_WING:] = (d.wing_sd**2 * (1 - keep * keep))[:, None]
+    return step
+
+
 def _by_tenor(tau: Floats, d: Dynamics) -> Floats:
     return np.asarray((MONTH_Y / np.maximum(tau, d.shortest_tau_d / YEAR_D)) ** d.tenor_power)
 

@@ -6,10 +6,13 @@ from option_chain import DAY, NOW, SECOND, F, instrument, quote
 
 from kvd.calibrator.board import Board
 from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
-from kvd.calibrator.showcase import MOVED_SDS, Clock, Evidence, Showcase
-from kvd.config import Calibrator
+from kvd.calibrator.scene import Clock, Evidence
+from kvd.calibrator.showcase import MOVED_SDS, Showcase
+from kvd.config import Calibrator, Limits
 from kvd.core import svi
+from kvd.core.dynamics import Dynamics
 from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint
 from kvd.core.residual import DIM as U
@@ -28,7 +31,7 @@ class Stage:
     """A showcase with two expiries, each quoted once."""
 
     def __init__(self):
-        self.showcase = Showcase("deribit", "BTC", Calibrator())
+        self.showcase = Showcase("deribit", "BTC", Calibrator(), Hand(Limits(), Dynamics()))
         self.forwards, self.board = Forwards(), Board()
         self.forwards.hear([quote(instrument(e, F)) for e in (NEAR, FAR)], [])
         self.rungs = {e: Rung(NOW) for e in (NEAR, FAR)}

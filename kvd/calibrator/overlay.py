@@ -1,0 +1,113 @@
+"""What the hand makes of the market's surface: touched slices, and their neighbours as far as these must give way."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvd.calibrator import smiles
+from kvd.calibrator.hand import Hand, Touched
+from kvd.calibrator.repair import Repaired, Roots, Slices, repair
+from kvd.core.arbitrage import Surface
+from kvd.core.condition import Slice
+from kvd.surface import Smile
+
+Floats = NDArray[np.float64]
+Index = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+LEAST_SDS = 5.0  # that a certificate's range reaches either side of the money
+
+
+class Market(NamedTuple):
+    """What the market alone would show of the candidates (T,), which of them are to be shown (`judged`), the roots of
+    their covariances, by how much what is published of these is wider, (T,), and their forwards.
+    """
+
+    slices: Slices
+    judged: Flags
+    roots: Roots
+    widened_by: Floats
+    forward: Sequence[float]
+
+    def row(self, row: int) -> Slice:
+        """One candidate, as well known as will be published."""
+        x, u, tau = self.slices.surface
+        root = self.roots(np.array([row]))[0] * self.widened_by[row]
+        return Slice(x[row], u[row], root, float(tau[row]))
+
+
+class Overlay(NamedTuple):
+    """The candidates with the hand's changes, what may be published of them, and what was touched, by row."""
+
+    slices: Slices
+    repaired: Repaired
+    touched: Mapping[int, Touched]
+
+
+def overlay(
+    hand: Hand, market: Market, shown: Slices, last: Mapping[int, Smile], now_us: int, publish_us: int
+) -> Overlay:
+    """Lay the hand on what the market alone would show, beside what is `shown`: `last` of each expiry.
+
+    Claims that leave no surface free of arbitrage, or are left little of their pull in one, are moved back until there
+    is one.
+    """
+    expiries = market.slices.expiry_us.tolist()
+
+    def touch(row: int) -> Touched | None:
+        e = expiries[row]
+        return hand.touch(market.row(row), e, market.forward[row], last.get(e), publish_us)
+
+    hand.begin(now_us)
+    touched = {row: touch(row) for row in range(len(expiries)) if hand.concerns(expiries[row])}
+    while True:
+        found = {row: one for row, one in touched.items() if one is not None}
+        slices = _changed(market.slices, found)
+        # what a projection tries on its way from an impossible claim may be no slice at all: such a step fails
+        with np.errstate(all="ignore"):
+            repaired = repair(slices, market.judged, shown, _roots(market, found))
+        back = [row for row in _short(found, slices, repaired) if hand.moved_back(expiries[row], now_us)]
+        if not back:
+            return Overlay(slices, repaired, found)
+        touched |= {row: touch(row) for row in back}
+
+
+def _changed(slices: Slices, touched: Mapping[int, Touched]) -> Slices:
+    """The slices with those `touched` in place, certified as far as either form of them asks."""
+    x, u, tau = slices.surface
+    x, u = x.copy(), u.copy()
+    for row, one in touched.items():
+        x[row], u[row] = one.slice.x, one.slice.u
+    surface = Surface(x, u, tau)
+    reach = smiles.reach(surface)
+    return slices._replace(surface=surface, low=np.minimum(slices.low, -reach), high=np.maximum(slices.high, reach))
+
+
+def _roots(market: Market, touched: Mapping[int, Touched]) -> Roots:
+    def roots(chosen: Index) -> Floats:
+        every = market.roots(chosen)
+        for place, row in enumerate(chosen.tolist()):
+            if row in touched:
+                every[place] = touched[row].slice.root
+        return every
+
+    return roots
+
+
+def _short(touched: Mapping[int, Touched], slices: Slices, repaired: Repaired) -> list[int]:
+    """The rows whose claims ask for too much: what is shown leaves them too little, or a slice there or next to it
+    cannot be shown.
+    """
+    surface = repaired.surface
+    narrow = LEAST_SDS * np.sqrt(surface.w0) > np.minimum(-slices.low, slices.high)
+    failed = repaired.held | (repaired.free & narrow)
+    beside = failed.copy()
+    beside[:-1] |= failed[1:]
+    beside[1:] |= failed[:-1]
+    return [
+        row
+        for row, one in touched.items()
+        if beside[row] or (repaired.free[row] and one.is_short(surface.x[row], surface.u[row]))
+    ]
