@@ -9,7 +9,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from kvd.config import Publish, is_loopback
-from kvd.sinks.pages import PROBES, Call, Page, Sources, answer, refusal
+from kvd.sinks.answers import Page, Sources, refusal
+from kvd.sinks.pages import PROBES, Call, answer
 from kvd.sinks.tokens import Holder, Keyring
 
 OFFERED = "bearer."  # before a token among the sub-protocols that a browser, which cannot set headers, offers

@@ -22,11 +22,11 @@ from websockets.http11 import Response
 from websockets.protocol import State
 
 from kvd.config import ConfigError, Publish
+from kvd.sinks.answers import Sources
 from kvd.sinks.audience import Audience, Session
 from kvd.sinks.conversation import Conversation, Desk
 from kvd.sinks.door import Door, response
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
-from kvd.sinks.pages import Sources
 from kvd.sinks.requests import Bucket
 from kvd.sinks.tls import context
 from kvd.sinks.tokens import Holder, Use

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from smiles import CHRISTMAS, DAY, smile, update
 
-from kvd.sinks.pages import Call, Sources, answer
+from kvd.sinks.answers import Sources
+from kvd.sinks.pages import Call, answer
 from kvd.sinks.topics import Subscriptions, complaint, covers
 from kvd.wire import Encoder, decode_smile
 

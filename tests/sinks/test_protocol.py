@@ -13,7 +13,8 @@ from test_outbox import over_a_socket
 from websockets.asyncio.client import connect
 
 from kvd.config import Publish
-from kvd.sinks.pages import Call, Sources, answer
+from kvd.sinks.answers import Sources
+from kvd.sinks.pages import Call, answer
 from kvd.sinks.publish import Publisher
 from kvd.wire import Encoder
 

@@ -92,16 +92,13 @@ class Certificate(Struct):
         Literal["measured", "projected"],
         Meta(description="projected if the posterior had to be moved to be free of arbitrage, else measured."),
     ]
-    calendar: (
-        Annotated[
-            float,
-            Meta(
-                description="What the gaps of total variance to the neighbouring expiries at equal k, over w0, are "
-                "nowhere below; absent for a lone expiry."
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    calendar: Annotated[
+        float | UnsetType,
+        Meta(
+            description="What the gaps of total variance to the neighbouring expiries at equal k, over w0, are nowhere "
+            "below; absent for a lone expiry."
+        ),
+    ] = UNSET
 
 
 class Regime(Struct):
@@ -140,10 +137,7 @@ class TrackRecord(Struct):
     ]
     widened_by: Annotated[
         float,
-        Meta(
-            ge=1,
-            description="Factor by which the sds, vol_sd and the root of covariance are wider for what the record says.",
-        ),
+        Meta(ge=1, description="Factor by which the sds, vol_sd and the root of covariance are wider for it."),
     ]
 
 
@@ -151,12 +145,12 @@ class Locked(Struct):
     """What a trader, or a limit, holds a smile to; the smile was conditioned on it as if it were an observation."""
 
     of: Annotated[LockOf, Meta(description="Which parameter is held; vol is the vol at strike.")]
-    value: Annotated[float, Meta(description="What it is held to, in the parameter's own unit.")]
+    value: Annotated[float, Meta(description="What it is held to, as the smile says it.")]
     sd: Annotated[float, Meta(gt=0, description="How firmly: the standard deviation of that observation.")]
     author: Annotated[str, Meta(description="The name of the token that set it; limits for one of the configuration.")]
     market: Annotated[float, Meta(description="What the market alone would say.")]
-    id: Annotated[str, Meta(description="Its name, for unlock; absent for a limit.")] | UnsetType = UNSET
-    strike: Annotated[float, Meta(gt=0, description="In the quote currency; only where of is vol.")] | UnsetType = UNSET
+    id: Annotated[str | UnsetType, Meta(description="Its name, for unlock; absent for a limit.")] = UNSET
+    strike: Annotated[Positive | UnsetType, Meta(description="In the quote currency; only where of is vol.")] = UNSET
     until: Annotated[datetime, instant("When it is released; absent for a limit.")] | UnsetType = UNSET
 
 
@@ -197,46 +191,41 @@ class Smile(Struct):
         Meta(
             min_length=5,
             max_length=5,
-            description="Posterior covariance of the filter's state (ln atm_vol, skew, ln curvature, lambda_p, lambda_c).",
+            description="Covariance of the filter's state (ln atm_vol, skew, ln curvature, lambda_p, lambda_c).",
         ),
     ]
     certificate: Annotated[Certificate, Meta(description="The no-arbitrage margins.")]
     regime: Annotated[Regime, Meta(description="That of the whole underlying.")]
     nis_dof: Annotated[Count, Meta(description="Degrees of freedom of nis.")]
     quotes: Annotated[Count, Meta(description="How many quotes inside is a share of.")]
-    rr25: Annotated[float, Meta(description="25-delta risk reversal: vol(25c) - vol(25p).")] | UnsetType = UNSET
-    rr25_sd: Annotated[NotNegative, Meta(description="Standard deviation of rr25.")] | UnsetType = UNSET
-    bf25: Annotated[float, Meta(description="25-delta butterfly: (vol(25c) + vol(25p))/2 - vol(atm).")] | UnsetType = (
+    rr25: Annotated[float | UnsetType, Meta(description="25-delta risk reversal: vol(25c) - vol(25p).")] = UNSET
+    rr25_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of rr25.")] = UNSET
+    bf25: Annotated[float | UnsetType, Meta(description="25-delta butterfly: (vol(25c) + vol(25p))/2 - vol(atm).")] = (
         UNSET
     )
-    bf25_sd: Annotated[NotNegative, Meta(description="Standard deviation of bf25.")] | UnsetType = UNSET
-    rr10: Annotated[float, Meta(description="10-delta risk reversal.")] | UnsetType = UNSET
-    rr10_sd: Annotated[NotNegative, Meta(description="Standard deviation of rr10.")] | UnsetType = UNSET
-    bf10: Annotated[float, Meta(description="10-delta butterfly.")] | UnsetType = UNSET
-    bf10_sd: Annotated[NotNegative, Meta(description="Standard deviation of bf10.")] | UnsetType = UNSET
-    quoted_low: (
-        Annotated[float, Meta(description="Least log-moneyness quoted lately; absent before any.")] | UnsetType
-    ) = UNSET
-    quoted_high: (
-        Annotated[float, Meta(description="Greatest log-moneyness quoted lately; absent before any.")] | UnsetType
-    ) = UNSET
-    nis: (
-        Annotated[
-            float, Meta(ge=0, description="Normalised innovation squared of the newest batch; absent before any.")
-        ]
-        | UnsetType
-    ) = UNSET
-    inside: (
-        Annotated[
-            Share,
-            Meta(description="Share of the newest quotes whose bid and ask enclose the smile; absent before any."),
-        ]
-        | UnsetType
-    ) = UNSET
-    record: Annotated[TrackRecord, Meta(description="Absent before any quotes.")] | UnsetType = UNSET
-    locked: (
-        Annotated[list[Locked], Meta(min_length=1, description="What holds it; absent where nothing does.")] | UnsetType
-    ) = UNSET
+    bf25_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of bf25.")] = UNSET
+    rr10: Annotated[float | UnsetType, Meta(description="10-delta risk reversal.")] = UNSET
+    rr10_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of rr10.")] = UNSET
+    bf10: Annotated[float | UnsetType, Meta(description="10-delta butterfly.")] = UNSET
+    bf10_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of bf10.")] = UNSET
+    quoted_low: Annotated[
+        float | UnsetType, Meta(description="Least log-moneyness quoted lately; absent before any.")
+    ] = UNSET
+    quoted_high: Annotated[
+        float | UnsetType, Meta(description="Greatest log-moneyness quoted lately; absent before any.")
+    ] = UNSET
+    nis: Annotated[
+        NotNegative | UnsetType,
+        Meta(description="Normalised innovation squared of the newest batch; absent before any."),
+    ] = UNSET
+    inside: Annotated[
+        Share | UnsetType,
+        Meta(description="Share of the newest quotes whose bid and ask enclose the smile; absent before any."),
+    ] = UNSET
+    record: Annotated[TrackRecord | UnsetType, Meta(description="Absent before any quotes.")] = UNSET
+    locked: Annotated[
+        list[Locked] | UnsetType, Meta(description="What a trader or a limit holds it to; absent where nothing does.")
+    ] = UNSET
 
 
 class Atm(Struct):
@@ -273,4 +262,4 @@ class FeedStatus(Struct):
 
     venue: fields.Venue
     state: Annotated[Literal["connected", "lost"], Meta(description="connected while data flows.")]
-    reason: Annotated[str, Meta(description="What was lost; only in state lost.")] | UnsetType = UNSET
+    reason: Annotated[str | UnsetType, Meta(description="What was lost; only in state lost.")] = UNSET

@@ -50,8 +50,8 @@ PublishTime = Annotated[datetime, instant("The end of the batch of quotes that m
 State = Annotated[
     Literal["live", "widened", "predicted", "held"],
     Meta(
-        description="How far to trust the smile: live; widened, uncertain for the reason given; predicted, moved without "
-        "quotes of its own; held, the last good one again."
+        description="How far to trust the smile: live; widened, uncertain for the reason given; predicted, moved "
+        "without quotes of its own; held, the last good one again."
     ),
 ]
 Reason = Annotated[str, Meta(description="Why the state is what it is, a short stable text; empty when live.")]
