@@ -1,1 +1,7 @@
-"""The public messages as described types, and the documents made of them."""
+"""The public messages as described types, and the documents made of them: AsyncAPI for the stream, OpenAPI for the
+pages.
+"""
+
+from kvd.wire.schema.asyncapi import asyncapi
+
+__all__ = ["asyncapi"]

@@ -82,7 +82,7 @@ Topics = Annotated[
 
 Seq = Annotated[int, Meta(ge=1, description="The number of this message in its topic, from 1, within an epoch.")]
 NewestSeq = Annotated[
-    int, Meta(ge=1, description="The number of the newest message of the topic: the next update has it as prev_seq.")
+    int, Meta(ge=0, description="The number of the topic's newest message: the next update has it as prev_seq.")
 ]
 PrevSeq = Annotated[
     int, Meta(ge=0, description="The number of the message before it in its topic; 0 before the first.")
