@@ -73,7 +73,7 @@ def test_every_message_has_its_operation():
 
 
 @pytest.mark.node
-def test_the_parser_of_asyncapi_finds_nothing_wrong(tmp_path):
+def test_the_parser_of_asyncapi_finds_nothing_wrong():
     node, modules = shutil.which("node"), os.environ.get("KVD_NODE_MODULES")
     if node is None or modules is None:
         pytest.skip("wants Node.js and KVD_NODE_MODULES, a folder that holds @asyncapi/parser (.ci/run has both)")

@@ -53,7 +53,14 @@ class Daemon:
         self._stopping = False
         ring = Ring(int(settings.publish.resume_s * 1e6), int(settings.publish.resume_mib * 2**20))
         encoder = Encoder(f"{self.clock.now_us():x}", ring)
-        self.publisher = Publisher(settings.publish, encoder, self.missing, self.metrics.render, self.clock.now_us)
+        self.publisher = Publisher(
+            settings.publish,
+            encoder,
+            self.missing,
+            self.metrics.render,
+            self.clock.now_us,
+            followed=self.calibrator.followed,
+        )
 
     @property
     def url(self) -> str:

@@ -1,11 +1,13 @@
 """Quotes in, surface updates out. Synchronous and clockless: time is what the quotes say, so a tape replays exactly."""
 
+from collections.abc import Iterator
+
 from kvd.calibrator.book import Book, Work
 from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.rehearsal import Recited
 from kvd.config import Settings
 from kvd.latest import Batch
-from kvd.quotes import Event, Gap, Quote
+from kvd.quotes import Event, Gap, Instrument, Quote
 from kvd.surface import BatchFacts, SurfaceUpdate
 
 __all__ = ["Calibrator", "Rehearsal"]
@@ -25,6 +27,14 @@ class Calibrator:
     def works(self) -> list[Work]:
         """What the newest update of each underlying was made from."""
         return [book.work for book in self._books.values() if book.work is not None]
+
+    def followed(self, venue: str | None, underlying: str | None) -> Iterator[tuple[Instrument, bool]]:
+        """The options of `venue` and `underlying`, of all where that is None, and whether the newest quote of each
+        counts.
+        """
+        for (at, name), book in self._books.items():
+            if venue in (None, at) and underlying in (None, name):
+                yield from book.instruments()
 
     def step(self, batch: Batch) -> list[SurfaceUpdate]:
         """Apply one batch; returns an update for every underlying that it concerned."""

@@ -4,12 +4,12 @@ A row belongs to one instrument for as long as its expiry lives. Rows hold what 
 log-moneyness with the forward of that instant and the vols of bid and ask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.quotes import Instrument, Quote
+from kvd.quotes import Instrument, OptionType, Quote
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -40,6 +40,14 @@ class Board:
         if fresh:
             self._add(list({instrument.name: instrument for instrument in fresh}.values()))
         return np.array([self._rows[q.instrument.name] for q in quotes], dtype=np.intp)
+
+    def instruments(self, venue: str, underlying: str) -> Iterator[tuple[Instrument, bool]]:
+        """Every instrument with a row, and whether its newest quote counts; the board is of `underlying` at `venue`."""
+        columns = (self.expiry_us, self.strike, self.sign, self.inverse, self.tick, self.counted)
+        for name, *row in zip(self._names, *(column.tolist() for column in columns), strict=True):
+            expiry_us, strike, sign, inverse, tick, counted = row
+            kind: OptionType = "call" if sign > 0 else "put"
+            yield Instrument(name, venue, underlying, expiry_us, strike, kind, inverse, tick or None), counted
 
     def expired(self, now_us: int) -> set[int]:
         """The expiries with rows whose instant has come."""

@@ -2,7 +2,7 @@
 them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from kvd.core.censored import Bounds
 from kvd.core.daycount import VarianceTime, year_fraction
 from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.estimate import Outcome, Vols
-from kvd.quotes import Event, ForwardQuote, Gap, Quote, held_out
+from kvd.quotes import Event, ForwardQuote, Gap, Instrument, Quote, held_out
 from kvd.surface import BatchFacts, SurfaceUpdate
 
 Floats = NDArray[np.float64]
@@ -99,6 +99,10 @@ class Book:
         self._marks.look(self._now_us, self._board, self._showcase.shown)
         facts = learnt.facts._replace(mark_alarms=tuple(sorted(self._marks.diverged)))
         return SurfaceUpdate(*self._of, instant_us, changed, learnt.withdrawn, facts)
+
+    def instruments(self) -> Iterator[tuple[Instrument, bool]]:
+        """The options that were quoted, and whether the newest quote of each counts."""
+        return self._board.instruments(*self._of)
 
     def learn(self, events: Sequence[Event]) -> Learnt:
         """Apply the events of one batch to the filter alone: no smile is made of it, and none repaired."""

@@ -22,7 +22,7 @@ def answer(call: Call, sources: Sources) -> Page | None:
     """What a request gets of whoever may read: a page, a refusal, or None where it asks for the stream."""
     try:
         url = urlsplit(call.target)
-        query = parse_qs(url.query, keep_blank_values=True, max_num_fields=16)
+        query = parse_qs(url.query, keep_blank_values=True, max_num_fields=rest.MOST_FIELDS)
     except ValueError:
         return refusal(400, "bad_url", f"the address cannot be read; there are {ROUTES}")
     if call.method != "GET":

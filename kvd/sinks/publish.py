@@ -22,10 +22,11 @@ from websockets.http11 import Response
 from websockets.protocol import State
 
 from kvd.config import ConfigError, Publish
-from kvd.sinks.answers import Sources
+from kvd.sinks.answers import Followed, Sources, nothing
 from kvd.sinks.audience import Audience, Session
 from kvd.sinks.conversation import Conversation, Desk
 from kvd.sinks.door import Door, response
+from kvd.sinks.history import History
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
 from kvd.sinks.requests import Bucket
 from kvd.sinks.tls import context
@@ -76,10 +77,12 @@ class Publisher:
         render_metrics: Callable[[], bytes],
         now_us: Callable[[], int],
         desk: Desk | None = None,
+        followed: Followed = nothing,
     ) -> None:
         self._settings = settings
         self._encoder = encoder
-        self._sources = Sources(encoder, ready, render_metrics)
+        self._history = History(settings.history_h)
+        self._sources = Sources(encoder, ready, render_metrics, followed, self._history)
         self._now_us = now_us
         self._desk = desk
         self._tally = Tally()
@@ -121,6 +124,7 @@ class Publisher:
 
     def publish(self, update: SurfaceUpdate) -> tuple[Message, ...]:
         """Number and hand out what a batch changed, and return it. Never waits."""
+        self._history.before(update, self._encoder)
         messages = self._encoder.encode(update)
         self._audience.hand_out(messages)
         return messages

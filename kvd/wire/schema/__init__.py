@@ -3,5 +3,6 @@ pages.
 """
 
 from kvd.wire.schema.asyncapi import asyncapi
+from kvd.wire.schema.openapi import openapi
 
-__all__ = ["asyncapi"]
+__all__ = ["asyncapi", "openapi"]

@@ -149,3 +149,42 @@ STREAM: dict[str, Example] = {
     "Gap": {"type": "gap", "topic": TOPIC, "from_seq": 5, "to_seq": 9, "epoch": EPOCH, "reason": "slow"},
     "Heartbeat": {"type": "heartbeat", "epoch": EPOCH, "time": "2026-07-02T12:00:05.000000Z"},
 }
+
+PAGES: dict[str, Example] = {
+    "SurfacePage": {
+        "underlying": "BTC",
+        "epoch": EPOCH,
+        "surfaces": [{"venue": "deribit", "seq": 2, "at": PUBLISHED, "resolution_s": 60, "smiles": [SMILE]}],
+    },
+    "VolPage": {
+        "underlying": "BTC",
+        "epoch": EPOCH,
+        "vols": [
+            {
+                "venue": "deribit",
+                "expiry": EXPIRY,
+                "state": "live",
+                "reason": "",
+                "publish_time": PUBLISHED,
+                "tau": SMILE["tau"],
+                "forward": FORWARD,
+                "strikes": [{"strike": 64250.5, "k": 0.0, "vol": 0.55, "sd": 0.0012, "certified": True}],
+            }
+        ],
+    },
+    "InstrumentsPage": {
+        "instruments": [
+            {
+                "name": "BTC-25DEC26-65000-C",
+                "venue": "deribit",
+                "underlying": "BTC",
+                "expiry": EXPIRY,
+                "strike": 65000.0,
+                "type": "call",
+                "inverse": True,
+                "counts": True,
+                "tick_size": 0.0001,
+            }
+        ]
+    },
+}

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 PART = r"[A-Za-z0-9_:-]{1,64}"  # of a topic, between two dots
 _MICROSECONDS = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
-_EXPIRY_NAME = r"\d{4}-\d\d-\d\d(T\d\d:\d\d)?"
+EXPIRY_NAME = r"\d{4}-\d\d-\d\d(T\d\d:\d\d)?"
 
 
 def instant(description: str) -> Any:
@@ -39,7 +39,7 @@ Expiry = Annotated[datetime, instant("When the options settle.")]
 ExpiryName = Annotated[
     str,
     Meta(
-        pattern=f"^{_EXPIRY_NAME}$",
+        pattern=f"^{EXPIRY_NAME}$",
         description="The expiry as topics name it: its date, or its minute if another expiry came first on that date.",
     ),
 ]
@@ -68,12 +68,12 @@ SurfaceOrSmileTopic = Annotated[
     str,
     topic(
         "surface.{venue}.{underlying} or smile.{venue}.{underlying}.{expiry}.",
-        rf"^(surface\.{PART}\.{PART}|smile\.{PART}\.{PART}\.{_EXPIRY_NAME})$",
+        rf"^(surface\.{PART}\.{PART}|smile\.{PART}\.{PART}\.{EXPIRY_NAME})$",
     ),
 ]
 AtmTopic = Annotated[str, topic("atm.{venue}.{underlying}.", rf"^atm\.{PART}\.{PART}$")]
 AnyTopic = Annotated[
-    str, topic("Any topic.", rf"^(status|(surface|atm)\.{PART}\.{PART}|smile\.{PART}\.{PART}\.{_EXPIRY_NAME})$")
+    str, topic("Any topic.", rf"^(status|(surface|atm)\.{PART}\.{PART}|smile\.{PART}\.{PART}\.{EXPIRY_NAME})$")
 ]
 Topics = Annotated[
     list[Annotated[str, Meta(min_length=1)]],
