@@ -5,6 +5,7 @@ import os
 import ssl
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,13 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration
 Seconds = Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so many seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tape = Annotated[Path, typer.Argument(help="A tape: .ndjson, .ndjson.gz or .ndjson.zst.", metavar="TAPE")]
+
+
+class Document(StrEnum):
+    """What `kvd schema` can print."""
+
+    ASYNCAPI = "asyncapi"
+    OPENAPI = "openapi"
 
 
 @app.callback(invoke_without_command=True)
@@ -183,6 +191,16 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
             _print_json({name: {"value": value, "source": source} for name, value, source in rows})
         else:
             tables.settings(rows)
+
+
+@app.command()
+def schema(
+    document: Annotated[Document, typer.Argument(help="asyncapi: the stream; openapi: the pages.")] = Document.ASYNCAPI,
+) -> None:
+    """Print the document of the stream, or of the pages. AsyncAPI 3 and OpenAPI 3.1, as JSON."""
+    from kvd.wire.schema import asyncapi, openapi  # noqa: PLC0415
+
+    _print_json(asyncapi() if document is Document.ASYNCAPI else openapi())
 
 
 @app.command()

@@ -14,12 +14,12 @@ BESIDE_THE_REPOSITORY = ROOT.parent / "shared" / "data"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With REQUIRE_ALL=1, as in CI, a test that skips for want of market data or of promtool has failed."""
+    """With REQUIRE_ALL=1, as in CI, a test that skips for want of market data, of promtool or of Node.js has failed."""
     report = yield
     if (
         report.skipped
         and os.environ.get("REQUIRE_ALL") == "1"
-        and (item.get_closest_marker("data") or item.get_closest_marker("promtool"))
+        and any(map(item.get_closest_marker, ("data", "promtool", "node")))
     ):
         report.outcome = "failed"
         report.longrepr = f"REQUIRE_ALL=1, yet skipped: {call.excinfo.value}"

@@ -2,9 +2,9 @@
 
 from functools import cache
 
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
-from kvd.wire.schema import asyncapi
+from kvd.wire.schema import asyncapi, openapi
 
 
 def closed(schema):
@@ -33,3 +33,9 @@ def name_of(message):
         return names[0]
     first = {name: next(v.iter_errors(message)).message[:200] for name, v in stream().items() if name not in names}
     raise AssertionError(f"{names or 'no message'} of the document is {str(message)[:500]}: {first}")
+
+
+def page_validator():
+    """Validates a body by a schema of the pages' document, in the dialect of OpenAPI 3.1."""
+    parts = {"components": {"schemas": closed(openapi()["components"]["schemas"])}}
+    return lambda schema, body: Draft202012Validator(schema | parts).validate(body)

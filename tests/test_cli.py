@@ -39,6 +39,7 @@ COMMANDS = {
     "record": ["TAPE", "--venue", "--seconds", ".zst and .gz are compressed"],
     "check": ["--config", "--json", "secrets are masked"],
     "bench": ["--json", "a bare floor"],
+    "schema": ["asyncapi", "openapi", "AsyncAPI 3 and OpenAPI 3.1"],
     "simulate": ["--port", "--seed", "--rate", "--instruments", "--families", "prints its address"],
     "healthcheck": ["--config", "Exit code 0", "1 with what is missing"],
 }
@@ -217,6 +218,12 @@ def test_healthcheck_of_a_daemon_that_serves_in_tls():
             assert plain.returncode == 1
 
     asyncio.run(scenario())
+
+
+def test_the_documents_are_printed_as_json():
+    stream, pages = (json.loads(run("schema", *which).stdout) for which in ([], ["openapi"]))
+    assert (stream["asyncapi"], pages["openapi"]) == ("3.0.0", "3.1.0")
+    assert stream["info"]["version"] == pages["info"]["version"] == kvd.__version__
 
 
 def test_healthcheck_with_and_without_a_daemon(busy_port):

@@ -13,7 +13,9 @@ from test_outbox import over_a_socket
 from websockets.asyncio.client import connect
 
 from kvd.config import Publish
+from kvd.quotes import Instrument
 from kvd.sinks.answers import Sources
+from kvd.sinks.history import History
 from kvd.sinks.pages import Call, answer
 from kvd.sinks.publish import Publisher
 from kvd.wire import Encoder
@@ -67,9 +69,19 @@ def sent():
     gaps, _ = asyncio.run(over_a_socket(lossy))
     encoder = Encoder("e")
     encoder.encode(update(smile()))
-    pages = [answer(Call("GET", f"/v1/surface/{name}"), Sources(encoder, dict, bytes)) for name in ("BTC", "X")]
-    bodies = [json.loads(page.body) for page in pages]
-    bodies[0]["surfaces"][0]["smiles"] = []
+    history = History(1.0)
+    for minute in (0, 1):
+        one = update(smile(publish_us=NOON + minute * 60 * SECOND))
+        history.before(one, encoder)
+        encoder.encode(one)
+    of = Instrument("BTC-25DEC26-70000-C", "deribit", "BTC", CHRISTMAS, 70_000.0, "call", True, 0.0001)
+    sources = Sources(encoder, dict, bytes, lambda _venue, _underlying: [(of, True)], history)
+    paths = ("surface/BTC", "surface/X", "surface/BTC?at=2027-01-01", "instruments")
+    vol = "vol?underlying=BTC&expiry=2026-12-25&strike=70000"
+    bodies = [json.loads(answer(Call("GET", f"/v1/{path}"), sources).body) for path in (*paths, vol)]
+    for body in bodies:
+        for surface in body.get("surfaces", ()):
+            surface["smiles"] = []
     return asyncio.run(conversation()) + gaps + bodies
 
 

@@ -1,7 +1,6 @@
 """What a request for a page under /v1 asks, read from its address; every refusal says the mend."""
 
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 
 from kvd.sinks.answers import refusal
 from kvd.sinks.history import Family
@@ -9,6 +8,7 @@ from kvd.wire import Encoder, iso
 
 Query = dict[str, list[str]]  # as `urllib.parse.parse_qs` gives it: names and the values of each, at least one
 
+LEAST, GREATEST = 1e-12, 1e15  # of a strike, so that no ratio to a forward leaves the numbers there are
 LONGEST = 64  # of a stranger's word that is said again in an answer
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,7 +50,7 @@ def instant(query: Query, name: str) -> int | None:
 
 
 def positives(query: Query, name: str, most: int) -> list[float]:
-    """The numbers above zero that `name` says, at least one and at most `most`."""
+    """The numbers from `LEAST` to `GREATEST` that `name` says, at least one and at most `most`."""
     needed(query, name, f"{name}=65000; it may be said up to {most} times")
     if len(query[name]) > most:
         raise Refused(400, "bad_query", f"{name} was said {len(query[name])} times: say it up to {most} times")
@@ -72,9 +72,9 @@ def families(encoder: Encoder, underlying: str, venue: str | None) -> list[Famil
 
 def _positive(name: str, value: str) -> float:
     try:
-        number = float(value)
+        number = float(value.replace(" ", "+"))
     except ValueError:
         number = 0.0
-    if not (isfinite(number) and number > 0):
-        raise Refused(400, "bad_query", f"{name}={value[:LONGEST]} is no number above zero")
+    if not LEAST <= number <= GREATEST:
+        raise Refused(400, "bad_query", f"{name}={value[:LONGEST]} is no number from {LEAST:g} to {GREATEST:g}")
     return number

@@ -39,7 +39,12 @@ def _parameter(name: str, description: str, **more: object) -> Json:
 
 _PATH = _parameter("underlying", UNDERLYING, **{"in": "path", "required": True, "example": "BTC"})
 _VENUE = _parameter("venue", "One exchange instead of all, such as deribit.", example="deribit")
-_STRIKES: Json = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1, "maxItems": 100}
+_STRIKES: Json = {
+    "type": "array",
+    "items": {"type": "number", "minimum": 1e-12, "maximum": 1e15},
+    "minItems": 1,
+    "maxItems": 100,
+}
 _AT = _parameter(
     "at",
     "An earlier instant, ISO 8601, UTC unless it says otherwise: the newest surface kept at or before it.",
