@@ -33,6 +33,11 @@ def test_the_numbers_of_the_example_agree_with_each_other():
     root = smile.parameters.atm_vol * sqrt(smile.tau)
     slope = (smile.total_variance(step * root) - smile.total_variance(-step * root)) / (2 * step * root**2)
     assert slope / 2 == pytest.approx(told["skew"], rel=1e-6)
+    assert [point["delta"] for point in told["points"]] == ["10p", "25p", "atm", "25c", "10c"]
+    for point in told["points"]:
+        assert smile.vol(point["strike"]) == pytest.approx(point["vol"], rel=1e-9)
+    low, atm, high = (point["vol"] for point in told["points"][1:4])
+    assert (told["rr25"], told["bf25"]) == pytest.approx((high - low, (high + low) / 2 - atm), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

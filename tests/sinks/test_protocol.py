@@ -76,12 +76,12 @@ def sent():
         encoder.encode(one)
     of = Instrument("BTC-25DEC26-70000-C", "deribit", "BTC", CHRISTMAS, 70_000.0, "call", True, 0.0001)
     sources = Sources(encoder, dict, bytes, lambda _venue, _underlying: [(of, True)], history)
-    paths = ("surface/BTC", "surface/X", "surface/BTC?at=2027-01-01", "instruments")
+    paths = ("surface/BTC", "surface/X", "surface/BTC?at=2027-01-01", "tenors/BTC", "instruments")
     vol = "vol?underlying=BTC&expiry=2026-12-25&strike=70000"
     bodies = [json.loads(answer(Call("GET", f"/v1/{path}"), sources).body) for path in (*paths, vol)]
     for body in bodies:
         for surface in body.get("surfaces", ()):
-            surface["smiles"] = []
+            surface.get("smiles", []).clear()
     return asyncio.run(conversation()) + gaps + bodies
 
 

@@ -14,7 +14,8 @@ from kvd.quotes import Instrument
 from kvd.sinks.answers import Sources
 from kvd.sinks.history import History
 from kvd.sinks.pages import Call, answer
-from kvd.wire import Encoder, decode_smile
+from kvd.surface import Surface
+from kvd.wire import Encoder, decode_smile, iso
 
 EVENING = CHRISTMAS + 8 * 3600 * SECOND
 ASK = "/v1/vol?underlying=BTC&expiry=2026-12-25"
@@ -102,6 +103,32 @@ def test_any_strike_has_a_vol(strike):
     status, body = get(f"{ASK}&strike={strike!r}")
     (row,) = body["vols"][0]["strikes"]
     assert status == 200 and row["vol"] > 0 and all(map(isfinite, (row["k"], row["vol"], row["sd"])))
+
+
+# Constant maturities
+
+
+def test_constant_maturities_are_the_surfaces_own():
+    smiles = tuple(smile(NOON + days * DAY, tau=days / 365, exchange_us=NOON) for days in (10, 45, 75))
+    encoder = Encoder("e1")
+    encoder.encode(update(*smiles))
+    status, body = get("/v1/tenors/BTC", Sources(encoder, dict, bytes))
+    (told,) = body["surfaces"]
+    surface = Surface("deribit", "BTC", smiles)
+    assert (status, told["venue"], told["publish_time"]) == (200, "deribit", "2026-07-02T12:00:00.000000Z")
+    assert [tenor["days"] for tenor in told["tenors"]] == [7, 30, 60]
+    for tenor, own in zip(told["tenors"], surface.tenors(), strict=True):
+        assert tenor["expiry"] == iso(NOON + own.days * DAY)
+        expected = {name: value for name, value in own._asdict().items() if name != "expiry_us" and value is not None}
+        assert {name: value for name, value in tenor.items() if name != "expiry"} == expected
+    assert told["variance_index"] == surface.variance_index()._asdict()
+
+
+def test_before_an_expiry_of_thirty_days_there_is_no_variance_index():
+    encoder = Encoder("e1")
+    encoder.encode(update(smile(NOON + 5 * DAY, tau=5 / 365, exchange_us=NOON)))
+    (told,) = get("/v1/tenors/BTC", Sources(encoder, dict, bytes))[1]["surfaces"]
+    assert told["tenors"] == [] and "variance_index" not in told
 
 
 # Earlier surfaces

@@ -12,12 +12,14 @@ from kvd.sinks.answers import JSON, Page, Sources
 from kvd.sinks.rest.asked import Query, Refused
 from kvd.sinks.rest.instruments import instruments
 from kvd.sinks.rest.surfaces import surface
+from kvd.sinks.rest.tenors import tenors
 from kvd.sinks.rest.vols import vol
 from kvd.wire.schema import asyncapi, openapi
 
-SURFACE, VOL, INSTRUMENTS = "/v1/surface/", "/v1/vol", "/v1/instruments"
+SURFACE, TENORS = "/v1/surface/", "/v1/tenors/"
+VOL, INSTRUMENTS = "/v1/vol", "/v1/instruments"
 ASYNCAPI, OPENAPI = "/v1/asyncapi.json", "/v1/openapi.json"
-ROUTES = f"{SURFACE}{{underlying}}, {VOL}, {INSTRUMENTS}, {ASYNCAPI}, {OPENAPI}"
+ROUTES = f"{SURFACE}{{underlying}}, {VOL}, {TENORS}{{underlying}}, {INSTRUMENTS}, {ASYNCAPI}, {OPENAPI}"
 MOST_FIELDS = 128  # in the query of an address: a hundred strikes, and what else there is to say
 
 __all__ = ["MOST_FIELDS", "ROUTES", "page"]
@@ -28,6 +30,8 @@ def page(path: str, query: Query, sources: Sources) -> Page | None:
     try:
         if path.startswith(SURFACE):
             return surface(unquote(path.removeprefix(SURFACE)), query, sources)
+        if path.startswith(TENORS):
+            return tenors(unquote(path.removeprefix(TENORS)), query, sources.encoder)
         if path == VOL:
             return vol(query, sources.encoder)
         if path == INSTRUMENTS:

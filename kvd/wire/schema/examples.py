@@ -51,6 +51,21 @@ SMILE: Example = {
     "put_wing_sd": 0.02,
     "call_wing": 0.3954301202366335,
     "call_wing_sd": 0.03,
+    "points": [
+        {"delta": "10p", "strike": 40733.1710333, "strike_sd": 97.058, "vol": 0.614685731545, "vol_sd": 0.0040148},
+        {"delta": "25p", "strike": 53181.1287159, "strike_sd": 21.824, "vol": 0.572600195934, "vol_sd": 0.0021177},
+        {"delta": "atm", "strike": 64250.5, "strike_sd": 3.25, "vol": 0.55, "vol_sd": 0.0012},
+        {"delta": "25c", "strike": 88053.2516982, "strike_sd": 172.33, "vol": 0.529137508834, "vol_sd": 0.0027058},
+        {"delta": "10c", "strike": 109903.559812, "strike_sd": 454.1, "vol": 0.528012132009, "vol_sd": 0.003612},
+    ],
+    "rr25": -0.0434626871004,
+    "rr25_sd": 0.003437,
+    "bf25": 0.000868852384272,
+    "bf25_sd": 0.0021227,
+    "rr10": -0.0866735995358,
+    "rr10_sd": 0.0054004,
+    "bf10": 0.0213489317768,
+    "bf10_sd": 0.0029545,
     "svi": {
         "a": -0.15460797767188014,
         "b": 0.18893299816696518,
@@ -169,6 +184,39 @@ PAGES: dict[str, Example] = {
                 "tau": SMILE["tau"],
                 "forward": FORWARD,
                 "strikes": [{"strike": 64250.5, "k": 0.0, "vol": 0.55, "sd": 0.0012, "certified": True}],
+            }
+        ],
+    },
+    "TenorsPage": {
+        "underlying": "BTC",
+        "epoch": EPOCH,
+        "surfaces": [
+            {
+                "venue": "deribit",
+                "publish_time": PUBLISHED,
+                "tenors": [
+                    {
+                        "days": 30,
+                        "expiry": "2026-08-01T11:59:59.987655Z",
+                        "forward": 64180.2,
+                        "forward_sd": 3.1,
+                        "atm_vol": 0.52,
+                        "atm_vol_sd": 0.0011,
+                        "skew": -0.06,
+                        "skew_sd": 0.0009,
+                        "rr25": -0.0371,
+                        "rr25_sd": 0.0021,
+                        "bf25": 0.0042,
+                        "bf25_sd": 0.0015,
+                    }
+                ],
+                "variance_index": {
+                    "days": 30,
+                    "variance": 0.2916,
+                    "variance_sd": 0.0013,
+                    "vol": 0.54,
+                    "vol_sd": 0.0012,
+                },
             }
         ],
     },

@@ -8,7 +8,7 @@ from kvd import __version__
 from kvd.wire.schema import examples
 from kvd.wire.schema.components import Json, reference, schemas, words
 from kvd.wire.schema.fields import EXPIRY_NAME
-from kvd.wire.schema.pages import PAGES, REFUSALS, InstrumentsPage, Refusal, SurfacePage, VolPage
+from kvd.wire.schema.pages import PAGES, REFUSALS, InstrumentsPage, Refusal, SurfacePage, TenorsPage, VolPage
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 ABOUT = """\
@@ -75,6 +75,13 @@ ROUTES = {
             _VENUE,
         ),
         ("bad_url", "bad_query", "no_surface", "no_expiry"),
+    ),
+    "/v1/tenors/{underlying}": Route(
+        "tenors",
+        "Constant maturities and the variance index",
+        {"200": TenorsPage},
+        (_PATH, _VENUE),
+        ("bad_url", "no_surface"),
     ),
     "/v1/instruments": Route(
         "instruments",

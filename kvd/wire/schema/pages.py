@@ -92,6 +92,57 @@ class VolPage(Struct):
     vols: Annotated[list[VenueVols], Meta(min_length=1, description="One a venue.")]
 
 
+class Tenor(Struct):
+    """A smile of constant maturity: between two expiries, total variance is linear in time at equal log-moneyness."""
+
+    days: Annotated[float, Meta(gt=0, description="How many days ahead.")]
+    expiry: Annotated[datetime, instant("That many days after the newest quote.")]
+    forward: Annotated[float, Meta(gt=0, description="In the quote currency.")]
+    forward_sd: Annotated[NotNegative, Meta(description="Standard deviation of forward.")]
+    atm_vol: fields.AtmVol
+    atm_vol_sd: fields.AtmVolSd
+    skew: fields.Skew
+    skew_sd: fields.SkewSd
+    rr25: Annotated[
+        float | UnsetType, Meta(description="25-delta risk reversal: vol(25c) - vol(25p); absent where a strike is.")
+    ] = UNSET
+    rr25_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of rr25.")] = UNSET
+    bf25: Annotated[
+        float | UnsetType,
+        Meta(description="25-delta butterfly: (vol(25c) + vol(25p))/2 - vol(atm); absent where a strike is."),
+    ] = UNSET
+    bf25_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of bf25.")] = UNSET
+
+
+class VarianceIndex(Struct):
+    """What a variance swap is worth by the strip of options, model-free, as the VIX is made."""
+
+    days: Annotated[float, Meta(gt=0, description="To how many days ahead.")]
+    variance: Annotated[float, Meta(gt=0, description="A year.")]
+    variance_sd: Annotated[NotNegative, Meta(description="Standard deviation of variance.")]
+    vol: Annotated[float, Meta(gt=0, description="Its root, a decimal.")]
+    vol_sd: Annotated[NotNegative, Meta(description="Standard deviation of vol.")]
+
+
+class VenueTenors(Struct):
+    """The constant maturities of one underlying at one venue."""
+
+    venue: fields.Venue
+    publish_time: fields.PublishTime
+    tenors: Annotated[list[Tenor], Meta(description="Of 7, 30, 60, 90 and 180 days, those before the last expiry.")]
+    variance_index: Annotated[
+        VarianceIndex | UnsetType, Meta(description="To 30 days; absent where the last expiry comes before.")
+    ] = UNSET
+
+
+class TenorsPage(Struct):
+    """The constant maturities of an underlying and its variance index, at every venue asked for."""
+
+    underlying: fields.Underlying
+    epoch: fields.Epoch
+    surfaces: Annotated[list[VenueTenors], Meta(min_length=1, description="One a venue.")]
+
+
 class Instrument(Struct):
     """One option that is followed."""
 
@@ -121,4 +172,4 @@ class InstrumentsPage(Struct):
     ] = UNSET
 
 
-PAGES: tuple[type[Struct], ...] = (SurfacePage, VolPage, InstrumentsPage, Refusal)
+PAGES: tuple[type[Struct], ...] = (SurfacePage, VolPage, TenorsPage, InstrumentsPage, Refusal)
