@@ -33,6 +33,18 @@ class Use(NamedTuple):
     refused: dict[str, int]
 
 
+class Hand(NamedTuple):
+    standing: int
+    acts: dict[str, int]
+
+
+class Audit(NamedTuple):
+    lines: int
+    failures: int
+    failing: bool
+    lost: int
+
+
 class Sent(NamedTuple):
     clients: int
     subscriptions: int
@@ -52,6 +64,9 @@ SENT = Sent(
 )  # fmt: skip
 
 
+HAND, AUDIT = Hand(1, {"lock": 3, "unlock": 1, "released": 1, "refused": 2}), Audit(42, 2, True, 1)
+
+
 def observed():
     metrics = Metrics(lambda: NOON + SECOND)
     metrics.observe_update(update(smile(), smile(CHRISTMAS + DAY)), 0.004)
@@ -63,6 +78,7 @@ def observed():
     metrics.observe_feed("okx", FEED._replace(connected=False, last_data_age_s=None, refusals={}))
     metrics.observe_inbox(Inbox(50_000))
     metrics.observe_publisher(SENT)
+    metrics.observe_hand(HAND, AUDIT)
     metrics.observe_loop_lag(0.0004)
     metrics.observe_loop_lag(0.03)
     return metrics
@@ -138,6 +154,7 @@ def test_no_label_holds_an_instrument():
         "tenor",
         "band",
         "token",
+        "act",
     }
 
 

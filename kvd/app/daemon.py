@@ -8,6 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from kvd.app.hand import Hand
+from kvd.app.journal import Journal
 from kvd.app.signals import stop_on_signals
 from kvd.calibrator import Calibrator
 from kvd.config import Settings
@@ -53,13 +55,17 @@ class Daemon:
         self._stopping = False
         ring = Ring(int(settings.publish.resume_s * 1e6), int(settings.publish.resume_mib * 2**20))
         encoder = Encoder(f"{self.clock.now_us():x}", ring)
+        self.journal = Journal(settings, encoder.epoch, self.clock.now_us)
+        self.hand = Hand(settings.lock, self.journal, encoder, self.inbox.put, self.clock.now_us)
+        self.journal.ending = self.hand.ending
         self.publisher = Publisher(
             settings.publish,
             encoder,
             self.missing,
             self.metrics.render,
             self.clock.now_us,
-            followed=self.calibrator.followed,
+            self.hand,
+            self.calibrator.followed,
         )
 
     @property
@@ -124,8 +130,9 @@ class Daemon:
             await asyncio.sleep(0)  # let the sockets breathe between batches
 
     def publish(self, update: SurfaceUpdate, seconds: float) -> None:
-        """Hand an update to subscribers and metrics."""
-        self.publisher.publish(update)
+        """Hand an update to subscribers, metrics and whoever takes note of it."""
+        self.journal.published(self.publisher.publish(update))
+        self.hand.heed(update)
         self.metrics.observe_update(update, seconds)
         self._smiles |= {(update.venue, update.underlying, smile.expiry_us) for smile in update.smiles}
         self._smiles -= {(update.venue, update.underlying, expiry_us) for expiry_us in update.withdrawn}
@@ -152,13 +159,15 @@ class Daemon:
                 self.metrics.observe_feed(name, feed.statistics())
             self.metrics.observe_inbox(self.inbox)
             self.metrics.observe_publisher(self.publisher.statistics())
+            self.metrics.observe_hand(self.hand.statistics(), self.journal.statistics())
             await asyncio.sleep(OBSERVE_S)
 
 
 @asynccontextmanager
 async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[None]:
-    """Publisher, recorder, feeds, calibrator, observer; ends with a last batch and a polite close."""
+    """Journal, publisher, recorder, feeds, calibrator, observer; ends with a last batch and a polite close."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(daemon.journal)
         await stack.enter_async_context(daemon.publisher)
         recorder = stack.enter_context(Recorder(record)) if record else None
         for name in daemon.settings.venues:
@@ -172,8 +181,9 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
                 daemon.clock,
             )
         async with asyncio.TaskGroup() as group:
-            duties = [feed.run() for feed in daemon.feeds.values()]
-            tasks = [group.create_task(duty) for duty in (*duties, daemon.calibrate(), daemon.observe())]
+            feeds = [feed.run() for feed in daemon.feeds.values()]
+            duties = (daemon.calibrate(), daemon.hand.release(), daemon.journal.keep(), daemon.observe())
+            tasks = [group.create_task(duty) for duty in (*feeds, *duties)]
             daemon.begun()
             yield
             daemon.stopping()

@@ -1,6 +1,19 @@
 """Every Prometheus name of kvd, and the only room that imports prometheus_client."""
 
 from kvd.metrics.series import Metrics
-from kvd.metrics.statistics import FeedStatistics, InboxStatistics, PublisherStatistics
+from kvd.metrics.statistics import (
+    AuditStatistics,
+    FeedStatistics,
+    HandStatistics,
+    InboxStatistics,
+    PublisherStatistics,
+)
 
-__all__ = ["FeedStatistics", "InboxStatistics", "Metrics", "PublisherStatistics"]
+__all__ = [
+    "AuditStatistics",
+    "FeedStatistics",
+    "HandStatistics",
+    "InboxStatistics",
+    "Metrics",
+    "PublisherStatistics",
+]

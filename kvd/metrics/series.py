@@ -15,7 +15,13 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from kvd import __version__
-from kvd.metrics.statistics import FeedStatistics, InboxStatistics, PublisherStatistics
+from kvd.metrics.statistics import (
+    AuditStatistics,
+    FeedStatistics,
+    HandStatistics,
+    InboxStatistics,
+    PublisherStatistics,
+)
 from kvd.surface import BatchFacts, Smile, State, SurfaceUpdate, TrackRecord
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]  # label values, value; None says nothing
@@ -100,6 +106,7 @@ class Metrics:
         self._feeds: dict[str, FeedStatistics] = {}
         self._inbox: InboxStatistics | None = None
         self._publisher: PublisherStatistics | None = None
+        self._hand: tuple[HandStatistics, AuditStatistics] | None = None
         self._published: Counter[tuple[str, ...]] = Counter()
         self._quotes: Counter[tuple[str, ...]] = Counter()
         self._one_sided: Counter[tuple[str, ...]] = Counter()
@@ -169,6 +176,10 @@ class Metrics:
         """The newest statistics of the publisher."""
         self._publisher = statistics
 
+    def observe_hand(self, hand: HandStatistics, audit: AuditStatistics) -> None:
+        """The newest statistics of locks and of the audit log."""
+        self._hand = hand, audit
+
     def observe_loop_lag(self, seconds: float) -> None:
         """A timer of the event loop fired this much too late."""
         self._lag.observe(seconds)
@@ -188,6 +199,8 @@ class Metrics:
             yield _counter("kvd_inbox_overwrites", "Events lost to overload.", (), _one(self._inbox.overwrites))
         if self._publisher is not None:
             yield from _of_publisher(self._publisher)
+        if self._hand is not None:
+            yield from _of_hand(*self._hand)
         yield self._lag.family("kvd_event_loop_lag_seconds", "How late timers of the event loop fire.")
 
     def _of_feeds(self) -> Iterator[Metric]:
@@ -277,6 +290,15 @@ def _of_publisher(p: PublisherStatistics) -> Iterator[Metric]:
     yield _gauge("kvd_token_clients", "Connections of a token now.", TOKEN, [((n,), use.clients) for n, use in uses])
     yield _counter("kvd_token_messages", "Requests with a token.", TOKEN, [((n,), use.messages) for n, use in uses])
     yield _counter("kvd_token_refusals", "Those refused, by reason.", (*TOKEN, "reason"), refused)
+
+
+def _of_hand(hand: HandStatistics, audit: AuditStatistics) -> Iterator[Metric]:
+    yield _gauge("kvd_locks", "Locks that stand now.", (), _one(hand.standing))
+    yield _counter("kvd_lock_acts", "Locks set, released and refused, by act.", ("act",), _keyed(hand.acts))
+    yield _gauge("kvd_audit_lines", "Lines of the audit log.", (), _one(audit.lines))
+    yield _gauge("kvd_audit_failing", "Whether the audit log cannot be written now.", (), _one(audit.failing))
+    yield _counter("kvd_audit_failures", "Failed attempts to write to it.", (), _one(audit.failures))
+    yield _counter("kvd_audit_lost", "Lines given up because too many waited.", (), _one(audit.lost))
 
 
 def _one(value: float) -> Samples:

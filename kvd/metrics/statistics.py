@@ -76,6 +76,38 @@ class TokenStatistics(Protocol):
         """Requests refused, by code."""
 
 
+class HandStatistics(Protocol):
+    """What traders hold the smiles to."""
+
+    @property
+    def standing(self) -> int:
+        """Locks that stand now."""
+
+    @property
+    def acts(self) -> Mapping[str, int]:
+        """Locks set, released by hand or in time, and refused."""
+
+
+class AuditStatistics(Protocol):
+    """The audit log."""
+
+    @property
+    def lines(self) -> int:
+        """Lines in it, those of earlier runs included."""
+
+    @property
+    def failures(self) -> int:
+        """How often writing to it failed."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether it fails now."""
+
+    @property
+    def lost(self) -> int:
+        """Lines given up because too many waited."""
+
+
 class PublisherStatistics(Protocol):
     """The stream's subscribers."""
 

@@ -118,16 +118,16 @@ def refuse_bad_resume(request: Request) -> None:
 
 
 class Bucket:
-    """A token bucket: `per_s` messages a second, a second's worth at once."""
+    """A token bucket: `per_s` messages a second, and `at_once` of them without a pause, by default a second's worth."""
 
-    def __init__(self, per_s: float, now_s: float) -> None:
+    def __init__(self, per_s: float, now_s: float, at_once: float | None = None) -> None:
         self._per_s = per_s
-        self._tokens = max(1.0, per_s)
+        self._most = self._tokens = max(1.0, per_s if at_once is None else at_once)
         self._at_s = now_s
 
     def take(self, now_s: float) -> bool:
         """Take one token if there is one."""
-        self._tokens = min(max(1.0, self._per_s), self._tokens + (now_s - self._at_s) * self._per_s)
+        self._tokens = min(self._most, self._tokens + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
         if self._tokens < 1.0:
             return False

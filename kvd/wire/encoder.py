@@ -61,6 +61,10 @@ class Encoder:
         if self._status:
             yield "status"
 
+    def expiry_us(self, topic: str) -> int | None:
+        """The expiry whose `smile` topic this is; None if there is none now."""
+        return self._naming.expiry_us(topic)
+
     def seq(self, topic: str) -> int:
         """The number of the newest message of `topic`; 0 before the first."""
         return self._seq.get(topic, 0)

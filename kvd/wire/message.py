@@ -6,9 +6,11 @@ from kvd.wire.body import Kind, trim
 
 
 class Message:
-    """One message of one topic. `key` names the slot in which a newer message of the same smile replaces it."""
+    """One message of one topic. `key` names the slot in which a newer message of the same smile replaces it; `body` is
+    the JSON of what it says.
+    """
 
-    __slots__ = ("_body", "_epoch", "_payload", "key", "kind", "prev_seq", "seq", "topic")
+    __slots__ = ("_epoch", "_payload", "body", "key", "kind", "prev_seq", "seq", "topic")
 
     def __init__(self, kind: Kind, key: tuple[str, int | str], seq: int, epoch: str, body: bytes) -> None:
         self.kind = kind
@@ -17,7 +19,7 @@ class Message:
         self.seq = seq
         self.prev_seq = seq - 1
         self._epoch = epoch
-        self._body = body
+        self.body = body
         self._payload: bytes | None = None
 
     @property
@@ -31,7 +33,7 @@ class Message:
                 "seq": self.seq,
                 "prev_seq": self.prev_seq,
                 "epoch": self._epoch,
-                content: orjson.Fragment(self._body),
+                content: orjson.Fragment(self.body),
             }
             self._payload = trim(orjson.dumps(envelope))
         return self._payload
