@@ -26,6 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+audit = typer.Typer(
+    help="The audit log of locks and of what was published.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(audit, name="audit")
+
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file; otherwise KVD_CONFIG.")]
 Seconds = Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so many seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -235,6 +240,26 @@ def simulate(
 
         names = tuple(name.strip() for name in families.split(","))
         _run(serve(port, seed, rate, instruments, names, until_eof, typer.echo))
+
+
+@audit.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="An audit log, the file that audit.path names.", metavar="FILE")],
+    head: Annotated[
+        str | None, typer.Option(help="A digest of its newest line that was kept elsewhere.", metavar="DIGEST")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for any change in an audit log. Exit code 0 if there is none, 1 with the line and what is wrong."""
+    with mendable():
+        from kvd.sinks.verdict import verdict  # noqa: PLC0415
+
+        found = verdict(file, head)
+        if as_json:
+            _print_json(found.json())
+        else:
+            typer.echo(found.words(), err=not found.whole)
+    raise typer.Exit(0 if found.whole else 1)
 
 
 @app.command()

@@ -29,6 +29,7 @@ from websockets.asyncio.client import connect
 
 import kvd
 from kvd.config import KEYS
+from kvd.sinks import chain
 
 COMMANDS = {
     "run": ["--config", "--seconds", "--record", "no key is needed"],
@@ -42,6 +43,7 @@ COMMANDS = {
     "schema": ["asyncapi", "openapi", "AsyncAPI 3 and OpenAPI 3.1"],
     "simulate": ["--port", "--seed", "--rate", "--instruments", "--families", "prints its address"],
     "healthcheck": ["--config", "Exit code 0", "1 with what is missing"],
+    "audit": ["verify", "Look for any change"],
 }
 TOKEN = "desk:read:0123456789abcdef"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -128,6 +130,9 @@ def test_version():
         ("record no/such/folder", {}, ["no/such/folder: No such file", "can be written to"]),
         ("record tape --venue okx", {}, ["there is no venue 'okx'", "one of: deribit"]),
         ("run --record README.md", {"KVD_LOG_LEVEL": "warning"}, ["README.md exists already"]),
+        ("run", {"KVD_AUDIT_PATH": "no/such/folder"}, ["audit.path: no/such/folder cannot be opened"]),
+        ("audit verify nowhere.ndjson", {}, ["nowhere.ndjson: No such file", "name the file that audit.path names"]),
+        ("audit verify README.md --head 12", {}, ["--head takes a SHA-256", "audit.head"]),
         ("simulate --families BTC,DOGE", {}, ["there is no family 'DOGE'", "BTC, ETH, XRP_USDC"]),
     ],
 )  # fmt: skip
@@ -201,6 +206,32 @@ def test_check_says_where_each_value_comes_from_and_masks_the_tokens(tmp_path):
     assert list(values) == list(KEYS) and "hush" not in as_json
     assert values["feed.stale_after_s"] == {"value": "2.5", "source": f"file {config}:2"}
     assert values["publish.port"] == {"value": "0", "source": "environment KVD_PUBLISH_PORT"}
+
+
+def test_audit_verify_says_what_is_wrong_and_what_it_cannot_see(tmp_path):
+    log, head, lines = tmp_path / "audit.ndjson", chain.BEGINNING, []
+    for kind in ("started", "lock", "stopped"):
+        line, head = chain.link(head, "2026-07-02T12:00:00.000000Z", kind, {})
+        lines.append(line + b"\n")
+    log.write_bytes(b"".join(lines))
+    whole = run("audit", "verify", log)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert whole.stdout.splitlines()[:2] == [f"{log}: 3 lines, none changed", f"head {head.digest}"]
+    assert "an end that was cut off would not show" in whole.stdout
+    known = run("audit", "verify", log, "--head", head.digest)
+    assert known.returncode == 0 and "the digest asked for is that of number 3" in known.stdout
+    log.write_bytes(b"".join(lines[:2]))
+    assert run("audit", "verify", log).returncode == 0
+    cut = run("audit", "verify", log, "--head", head.digest, "--json")
+    assert cut.returncode == 1 and cut.stderr == ""
+    assert json.loads(cut.stdout) | {"head": "", "why": ""} == {
+        "file": str(log), "whole": False, "lines": 2, "head": "", "torn": [], "line": 2, "why": "",
+        "head_found_at": None,
+    }  # fmt: skip
+    log.write_bytes(lines[0] + lines[2])
+    changed = run("audit", "verify", log)
+    assert (changed.returncode, changed.stdout) == (1, "")
+    assert f"{log}: CHANGED: line 2 has the number 3 where 2 belongs" in changed.stderr
 
 
 def test_healthcheck_of_a_daemon_that_serves_in_tls():

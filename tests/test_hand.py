@@ -1,66 +1,24 @@
 """The trader's hand: what is asked for, what is refused with the mend, what stands, and what the audit log is told."""
 
 import asyncio
-import json
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 from command_line import until
+from desk import bench, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from smiles import CHRISTMAS, DAY, NOON, SECOND, smile, update
+from smiles import CHRISTMAS, NOON, SECOND, smile, update
 
 from kvd.app import locks
-from kvd.app.hand import Hand
-from kvd.app.journal import Journal
-from kvd.config import Locks, Settings
-from kvd.latest import Inbox
+from kvd.config import Locks
 from kvd.quotes import Lock, Unlock
-from kvd.sinks import chain
 from kvd.sinks.requests import LockRequest, RequestError, UnlockRequest, read
 from kvd.wire import Encoder
 
 ATM = LockRequest("deribit", "BTC", "2026-12-25", "atm_vol", 0.55, 0.002, for_s=60.0)
 VOL = msgspec.structs.replace(ATM, of="vol", strike=70_000.0)
 HOUR = 3600 * SECOND
-
-
-class Bench:
-    """A hand over an inbox, an audit log and a clock that tests set."""
-
-    def __init__(self, path, clock=None, **changes):
-        self.now_us = NOON
-        clock = clock or (lambda: self.now_us)
-        self.encoder = Encoder("e1")
-        self.inbox = Inbox(50_000)
-        self.settings = msgspec.convert({"audit": {"path": path}, "lock": changes}, Settings)
-        self.journal = Journal(self.settings, "e1", clock)
-        self.hand = Hand(self.settings.lock, self.journal, self.encoder, self.inbox.put, clock)
-        self.journal.ending = self.hand.ending
-        self.publish(update(smile(), smile(CHRISTMAS + DAY)))
-
-    def publish(self, changed):
-        self.journal.published(self.encoder.encode(changed))
-        self.hand.heed(changed)
-
-    def events(self):
-        self.inbox.seal()
-        batches = iter(self.inbox.take, None)
-        return [event for batch in batches for event in batch.events]
-
-
-@asynccontextmanager
-async def bench(path, clock=None, **changes):
-    made = Bench(str(path) if path else "", clock, **changes)
-    async with asyncio.timeout(20), made.journal:
-        yield made
-
-
-def said(path):
-    with path.open("rb") as lines:
-        assert chain.verify(lines).change is None
-    return [(line["kind"], line["content"]) for line in map(json.loads, path.read_bytes().splitlines())]
 
 
 async def refusal(asked):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import resource
 import stat
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ def verdict(path, digest=None):
 
 
 def kinds(path):
-    return [json.loads(line)["kind"] for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+    """Of the whole lines; one that was torn off ends in no digest."""
+    whole = re.compile(rb'\{.*,"digest":"[0-9a-f]{64}"\}')
+    return [json.loads(line)["kind"] for line in path.read_bytes().splitlines() if whole.fullmatch(line)]
 
 
 def write(path, *acts):
