@@ -34,7 +34,7 @@ NAMES: tuple[PointName, ...] = ("10p", "25p", "atm", "25c", "10c")
 SIZE, SIGN = np.array([0.10, 0.25, 0.5, 0.25, 0.10]), np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
 HALF = np.array([0.5, 0.5, 0.0, 0.5, 0.5])  # without a sign and a half G(k) = k: at the money
 QUANTILE = black.quantile(SIZE)
-STEPS, CLOSE = 3, 1e-6  # Newton's steps from a flat smile, and how near to zero G/v must come: the last one squares it
+STEPS, CLOSE = 6, 1e-7  # Newton's steps from a flat smile, and how near to zero G/v must come: the last one squares it
 GRID = np.sinh(np.linspace(-5.0, 5.0, 401))  # of k, in v at the money, out to 74 of them
 REFINEMENTS = 100
 
@@ -91,14 +91,27 @@ class _Equation(NamedTuple):
 
 def delta_points(curves: Curves, convention: DeltaConvention) -> list[DeltaPoints]:
     """The points of each of the curves."""
-    adjusted = convention == "premium_adjusted"
     with np.errstate(all="ignore"):  # what no strike has becomes no number on its way to being missing
-        k = _newton(curves, adjusted)
-        at = curves.at(k)
-        if not (solved := _equation(k, at.w, at.w1, adjusted).solved).all():
-            k = np.where(solved, k, _bracketed(curves, adjusted))
-            at = curves.at(k)
-        return _records(curves, k, at, _equation(k, at.w, at.w1, adjusted))
+        return _records(curves, *_solution(curves, convention == "premium_adjusted"))
+
+
+def _solution(curves: Curves, adjusted: bool) -> tuple[Floats, Values, _Equation]:
+    """Roots of G but for a last step, (C, 5), and what there is at them."""
+    v = curves.level[:, None]
+    k = -v * SIGN * QUANTILE + (-HALF if adjusted else HALF) * v * v
+    at, equation = _look(curves, k, adjusted)
+    for _ in range(STEPS):
+        if equation.solved.all():
+            return k, at, equation
+        k = k + equation.step
+        at, equation = _look(curves, k, adjusted)
+    k = np.where(equation.solved, k, _bracketed(curves, adjusted))
+    return k, *_look(curves, k, adjusted)
+
+
+def _look(curves: Curves, k: Floats, adjusted: bool) -> tuple[Values, _Equation]:
+    at = curves.at(k)
+    return at, _equation(k, at.w, at.w1, adjusted)
 
 
 def _equation(k: Floats, w: Floats, w1: Floats, adjusted: bool) -> _Equation:
@@ -115,16 +128,6 @@ def _equation(k: Floats, w: Floats, w1: Floats, adjusted: bool) -> _Equation:
     return _Equation(k + v * (SIGN * Q + HALF * v), slope, by_v, v, v1)
 
 
-def _newton(curves: Curves, adjusted: bool) -> Floats:
-    """Roots of G but for a last step, (C, 5), or what has become of them."""
-    v = curves.level[:, None]
-    k = -v * SIGN * QUANTILE + (-HALF if adjusted else HALF) * v * v
-    for _ in range(STEPS):
-        at = curves.at(k)
-        k = k + _equation(k, at.w, at.w1, adjusted).step
-    return np.asarray(k)
-
-
 def _bracketed(curves: Curves, adjusted: bool) -> Floats:
     """The greatest roots of G at which it rises but for a last step, (C, 5), by Newton's method within a bracket that
     ever shrinks; no number where there is none.
@@ -137,8 +140,7 @@ def _bracketed(curves: Curves, adjusted: bool) -> Floats:
     low, high = np.take_along_axis(grid, last, axis=1), np.take_along_axis(grid, last + 1, axis=1)
     k = np.where(rises.any(axis=1), 0.5 * (low + high), np.nan)
     for _ in range(REFINEMENTS):
-        at = curves.at(k)
-        equation = _equation(k, at.w, at.w1, adjusted)
+        _, equation = _look(curves, k, adjusted)
         if (equation.solved | np.isnan(k)).all():
             break
         low, high = np.where(equation.G < 0, k, low), np.where(equation.G < 0, high, k)
@@ -158,8 +160,12 @@ def _records(curves: Curves, k: Floats, at: Values, equation: _Equation) -> list
     strike = curves.forward[:, None] * np.exp(k + step)
     strike_sd = strike * np.hypot((curves.forward_sd / curves.forward)[:, None], turned * root * _length(moved))
     spread, spread_sd = _spreads(vol[:, :, None])[..., 0], _length(_spreads(gradient))
-    columns = _cut(np.stack((strike, strike_sd, vol, _length(gradient)), axis=-1))
-    spreads = _cut(np.stack((spread, spread_sd), axis=-1)).reshape(len(k), -1)
+    sd = np.stack((strike_sd, _length(gradient)), axis=-1)
+    # the digits that do not depend on the machine
+    strike, sd, spread_sd = _digits(strike, 12), _digits(sd, 5), _digits(spread_sd, 5)
+    vol, spread = np.round(vol, 12), np.round(spread, 12)
+    columns = np.stack((strike, sd[..., 0], vol, sd[..., 1]), axis=-1)
+    spreads = np.stack((spread, spread_sd), axis=-1).reshape(len(k), -1)
     return [
         DeltaPoints(_points(rows), *(number if isfinite(number) else None for number in numbers))
         for rows, numbers in zip(columns.tolist(), spreads.tolist(), strict=True)
@@ -177,13 +183,10 @@ def _spreads(vol: Floats) -> Floats:
     return np.stack(spreads, axis=1)
 
 
-def _cut(pairs: Floats) -> Floats:
-    """Numbers and their standard deviations by turns on the last axis, to the digits that do not depend on the machine:
-    twelve of a number, five of a standard deviation.
-    """
-    digits = np.resize([11.0, 4.0], pairs.shape[-1])
-    unit = 10.0 ** (digits - np.floor(np.log10(np.abs(pairs))))
-    return np.where(pairs == 0, pairs, np.rint(pairs * unit) / unit)
+def _digits(x: Floats, digits: int) -> Floats:
+    """Rounded to so many significant digits."""
+    unit = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
+    return np.where(x == 0, x, np.rint(x * unit) / unit)
 
 
 def _length(rows: Floats) -> Floats:
