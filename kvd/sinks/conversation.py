@@ -94,6 +94,7 @@ class Conversation:
             session.outbox.put_answer({"type": "ack", "op": "unlock", "id": request.id})
 
     def _do(self, session: Session, request: Request) -> None:
+        self._audience.settle_one(session)
         topics = sorted(set(request.topics))
         if request.op == "subscribe":
             self._subscribe(session, request, topics)

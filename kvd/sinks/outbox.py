@@ -7,17 +7,15 @@ back has one slot for each topic taken up again, a cursor into what was sent lat
 
 import asyncio
 from collections import Counter
-from struct import Struct
 from typing import NamedTuple
 
 import orjson
 
 from kvd.latest import Latest
+from kvd.sinks.frames import Bundle, frame_head
 from kvd.wire import Encoder, Message
 
 SOCKET_BYTES = 256 * 1024
-_TEXT = 0x81  # a final frame of text, RFC 6455 section 5.2
-_SHORT, _LONG = Struct("!BBH"), Struct("!BBQ")
 
 
 class Cursor(NamedTuple):
@@ -51,6 +49,12 @@ class Tally:
         self.resumed = 0
         self.gaps: Counter[str] = Counter()
 
+    def add(self, bundle: Bundle, times: int) -> None:
+        """`bundle` has been written `times`, past the outboxes."""
+        self.sent_bytes += len(bundle.data) * times
+        for kind, count in bundle.kinds.items():
+            self.sent[kind] += count * times
+
 
 class Outbox:
     """The newest unread message of each key, in the order of writing, and the numbers of what was written last.
@@ -73,8 +77,13 @@ class Outbox:
         return len(self._unread)
 
     @property
+    def sent_seq(self) -> dict[str, int]:
+        """By topic, the number that was written last: who writes past the outbox keeps it up to date."""
+        return self._sent_seq
+
+    @property
     def drained_bytes(self) -> int:
-        """How much of what was written has left the process."""
+        """How much of what was flushed has left the process: a number that grows by what leaves it."""
         return self._written_bytes - self._transport.get_write_buffer_size()
 
     @property
@@ -188,10 +197,3 @@ class Outbox:
         parts.append(frame_head(len(payload)))
         parts.append(payload)
         return len(payload)
-
-
-def frame_head(length: int) -> bytes:
-    """The head of an unmasked, unfragmented WebSocket text frame of `length` bytes."""
-    if length < 126:
-        return bytes((_TEXT, length))
-    return _SHORT.pack(_TEXT, 126, length) if length < 65536 else _LONG.pack(_TEXT, 127, length)

@@ -93,7 +93,7 @@ class Publisher:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._failure: asyncio.Future[None] = self._loop.create_future()
-        self._audience = audience = Audience(self._settings.stalled_after_s)
+        self._audience = audience = Audience(self._settings.stalled_after_s, self._tally)
         self._conversation = Conversation(self._settings, self._encoder, audience, self._errors, self._desk)
         self._door = Door(self._settings, self._sources, lambda: len(audience.sessions), self._errors, self._loop.time)
         self._server = await self._listen()
@@ -152,7 +152,7 @@ class Publisher:
         if self._closed:
             return
         self._closed = True
-        self._audience.settle()
+        self._audience.close()
         self._server.close()
         try:
             async with asyncio.timeout(CLOSE_S * 1.5):
