@@ -16,14 +16,14 @@ def rows(smiles: Sequence[Smile]) -> list[dict[str, Any]]:
     """
     table = []
     for smile, points in zip(smiles, delta_points(smiles), strict=True):
-        row: dict[str, Any] = {"venue": smile.venue, "underlying": smile.underlying, "expiry": _time(smile.expiry_us)}
+        row: dict[str, Any] = {"venue": smile.venue, "underlying": smile.underlying, "expiry": utc(smile.expiry_us)}
         row |= {"tau": smile.tau, "forward": smile.forward.value, "forward_sd": smile.forward.sd}
         for name, value, sd in zip(smile.parameters._fields, smile.parameters, smile.sd, strict=True):
             row |= {name: value, f"{name}_sd": sd}
         row |= {name: value for name, value in points._asdict().items() if name != "points"}
         row |= {"state": smile.state, "reason": smile.reason, "nis": smile.nis, "nis_dof": smile.nis_dof}
-        row |= {"inside": smile.inside, "quotes": smile.quotes, "exchange_time": _time(smile.exchange_us)}
-        row |= {"receive_time": _time(smile.receive_us), "publish_time": _time(smile.publish_us)}
+        row |= {"inside": smile.inside, "quotes": smile.quotes, "exchange_time": utc(smile.exchange_us)}
+        row |= {"receive_time": utc(smile.receive_us), "publish_time": utc(smile.publish_us)}
         table.append(row)
     return table
 
@@ -37,5 +37,6 @@ def to_pandas(smiles: Sequence[Smile]) -> Any:
     return pandas.DataFrame.from_records(rows(smiles)).set_index("expiry")
 
 
-def _time(us: int) -> datetime:
+def utc(us: int) -> datetime:
+    """Microseconds since the epoch as a datetime."""
     return _EPOCH + timedelta(microseconds=us)

@@ -49,8 +49,8 @@ class Surface(NamedTuple):
         for smile in self.smiles:
             if smile.expiry_us == expiry_us:
                 return smile
-        listed = ", ".join(str(smile.expiry_us) for smile in self.smiles)
-        raise LookupError(f"no smile of {self.underlying} expires at {expiry_us}: there are {listed}")
+        listed = ", ".join(_named(smile.expiry_us) for smile in self.smiles) or "none yet"
+        raise LookupError(f"no smile of {self.underlying} expires at {_named(expiry_us)}: there are {listed}")
 
     def forward(self, expiry_us: int) -> Forward:
         """The forward to any instant up to the last expiry; its source is ``interpolated`` where that is not listed.
@@ -95,7 +95,10 @@ class Surface(NamedTuple):
 
     def tenors(self, days: Sequence[float] = TENORS_D) -> tuple[Tenor, ...]:
         """Smiles of constant maturity, in the order asked for; those beyond the last expiry are left out."""
-        there = {day: at_us for day, at_us in zip(days, self._after(days), strict=True) if self._covers(at_us)}
+        if not self.smiles:
+            return ()
+        ends = {day: self.instant_us + round(day * DAY_US) for day in days}
+        there = {day: at_us for day, at_us in ends.items() if self._covers(at_us)}
         return tenors.tenors(between(self.smiles, list(there.values())), there) if there else ()
 
     def variance_index(self, days: float = 30) -> VarianceIndex | None:
@@ -103,15 +106,13 @@ class Surface(NamedTuple):
 
         None beyond the last expiry.
         """
-        (at_us,) = self._after([days])
-        return variance.variance_index(between(self.smiles, (at_us,)), days) if self._covers(at_us) else None
+        if not self.smiles or not self._covers(at_us := self.instant_us + round(days * DAY_US)):
+            return None
+        return variance.variance_index(between(self.smiles, (at_us,)), days)
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame, a row for each smile. Raises ImportError saying the mend where pandas is not there."""
         return frame.to_pandas(self.smiles)
-
-    def _after(self, days: Sequence[float]) -> list[int]:
-        return [self.instant_us + round(day * DAY_US) for day in days]
 
     def _covers(self, expiry_us: int) -> bool:
         return bool(self.smiles) and self.instant_us < expiry_us <= self.smiles[-1].expiry_us
@@ -121,9 +122,17 @@ class Surface(NamedTuple):
             if smile.expiry_us == expiry_us:
                 return curves((smile,))
         if not self._covers(expiry_us):
-            span = f"after {self.instant_us} and not after {self.smiles[-1].expiry_us}" if self.smiles else "none yet"
-            raise ValueError(f"no vol of {self.underlying} to {expiry_us}: ask for an expiry {span}")
+            raise ValueError(f"there is no vol of {self.underlying} to {_named(expiry_us)}: {self._mend()}")
         return between(self.smiles, (expiry_us,))
+
+    def _mend(self) -> str:
+        if not self.smiles:
+            return "there is no smile yet"
+        return f"ask for an expiry after {_named(self.instant_us)} and not after {_named(self.smiles[-1].expiry_us)}"
+
+
+def _named(us: int) -> str:
+    return f"{frame.utc(us):%Y-%m-%dT%H:%MZ}"
 
 
 def _k(curve: Curves, strike: Floats) -> Floats:
