@@ -1,6 +1,5 @@
 """Smiles as a table."""
 
-import importlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,9 +30,9 @@ def rows(smiles: Sequence[Smile]) -> list[dict[str, Any]]:
 def to_pandas(smiles: Sequence[Smile]) -> Any:
     """The rows as a pandas DataFrame, indexed by expiry."""
     try:
-        pandas = importlib.import_module("pandas")
+        import pandas  # noqa: PLC0415 - whoever makes no tables need not have it
     except ModuleNotFoundError as error:
-        raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas") from error
+        raise ImportError("to_pandas needs pandas, which is not installed: pip install 'kvd[pandas]'") from error
     return pandas.DataFrame.from_records(rows(smiles)).set_index("expiry")
 
 

@@ -1,11 +1,14 @@
-import importlib.util
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from smiles import CHRISTMAS, DAY, smile
 
 from kvd.surface import Surface, frame
 
+ROOT = Path(__file__).resolve().parents[2]
 SURFACE = Surface("deribit", "BTC", (smile(), smile(CHRISTMAS + DAY, nis=None, inside=None, reason="feed lost")))
 
 
@@ -22,8 +25,8 @@ def test_a_row_says_who_when_what_and_how_sure():
     assert (second["state"], second["reason"], second["nis"]) == ("live", "feed lost", None)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
 def test_a_data_frame_has_a_row_for_each_smile():
+    pytest.importorskip("pandas")
     table = SURFACE.to_pandas()
     assert len(table) == 2 and table.index.name == "expiry"
     assert str(table.index.dtype).startswith("datetime64") and table.index.tz is not None
@@ -31,7 +34,13 @@ def test_a_data_frame_has_a_row_for_each_smile():
     assert table["rr25"].notna().all() and table["nis"].isna().tolist() == [False, True]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pandas") is not None, reason="pandas is installed")
 def test_without_pandas_the_mend_is_said():
-    with pytest.raises(ImportError, match="pip install pandas"):
-        SURFACE.to_pandas()
+    code = "import sys; sys.modules['pandas'] = None; from kvd.surface import Surface; Surface('', '', ()).to_pandas()"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "ImportError: to_pandas needs pandas, which is not installed: pip install 'kvd[pandas]'" in run.stderr
+
+
+def test_a_surface_pulls_in_neither_the_filter_nor_the_metrics():
+    code = "import sys, kvd.surface; print(sorted({'filterpy', 'prometheus_client', 'pandas'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
