@@ -35,6 +35,7 @@ def between(smiles: Sequence[Smile], expiry_us: Sequence[int]) -> Curves:
     are in ascending expiry: two smiles each, (C, 2).
     """
     now_us, wanted = instant_us(smiles), np.array(expiry_us, dtype=np.int64)
+    smiles = [smile for smile in smiles if smile.expiry_us > now_us]
     listed = np.array([smile.expiry_us for smile in smiles], dtype=np.int64)
     right = np.searchsorted(listed, wanted)
     left = np.maximum(right - 1, 0)

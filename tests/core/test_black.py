@@ -54,6 +54,38 @@ def test_vega_is_the_derivative_of_price(forward, k, tau, vol):
     assert black.vega(forward, strike, tau, vol) == pytest.approx(expected, rel=1e-4, abs=1e-9 * forward)
 
 
+@given(forwards, st.floats(-1.0, 1.0), st.floats(1e-2, 3.0), st.floats(0.1, 2.0), signs)
+def test_partials_are_derivatives_of_the_textbooks_price(forward, k, tau, vol, sign):
+    strike = forward * np.exp(k)
+    got = black.partials(forward, strike, np.array(tau), np.array(vol), sign)
+    with mpmath.workdps(40):
+
+        def value(F, v, t):
+            call = textbook_mp(F, strike, v * mpmath.sqrt(t))
+            return call if sign > 0 else call - F + mpmath.mpf(strike)
+
+        at = tuple(map(mpmath.mpf, (forward, vol, tau)))
+        for name, orders in {
+            "value": (0, 0, 0),
+            "by_forward": (1, 0, 0),
+            "by_forward2": (2, 0, 0),
+            "by_vol": (0, 1, 0),
+            "by_forward_vol": (1, 1, 0),
+            "by_vol2": (0, 2, 0),
+            "by_tau": (0, 0, 1),
+        }.items():
+            expected = float(mpmath.diff(value, at, orders))
+            unit = forward ** (1 - orders[0]) * np.exp(-0.5 * (k / vol) ** 2 / tau) / min(vol * tau**0.5, 1)
+            assert getattr(got, name) == pytest.approx(expected, rel=1e-9, abs=1e-12 * unit), name
+
+
+def test_quantile_inverts_the_normal_distribution():
+    np.testing.assert_allclose(
+        black.quantile(np.array([0.025, 0.5, 0.975])), [-1.959963984540054, 0, 1.959963984540054]
+    )
+    assert np.isnan(black.quantile(np.array([-0.1, 1.1]))).all()
+
+
 def textbook_mp(forward, strike, s):
     forward, strike, s = map(mpmath.mpf, (forward, strike, s))
     d1 = mpmath.log(forward / strike) / s + s / 2

@@ -59,6 +59,20 @@ def test_the_value_alone_is_that_of_the_curve(seed, z):
     np.testing.assert_array_equal(residual.value_at(u, place, z), residual.curve_at(u, place, z)[0])
 
 
+@given(seeds, points)
+def test_curves_through_values_at_the_knots_are_scipys_splines(seed, z):
+    rho = np.random.default_rng(seed).normal(size=(3, len(KNOTS)))
+    got = residual.evaluated(residual.cubics(rho), np.arange(3)[:, None], np.tile(z, (3, 1)))
+    inside = np.clip(z, KNOTS[0], KNOTS[-1])
+    for i, values in enumerate(rho):
+        spline = CubicSpline(KNOTS, values, bc_type="clamped")
+        np.testing.assert_allclose(got[0][i], spline(inside), atol=1e-11)
+        for order in (1, 2):
+            np.testing.assert_allclose(got[order][i], np.where(z == inside, spline(inside, order), 0), atol=1e-10)
+    for order, rows in enumerate(residual.influence(z)):
+        np.testing.assert_allclose(rows @ rho.T, got[order].T, atol=1e-10)
+
+
 def test_every_curve_is_zero_and_flat_at_the_money():
     phi, slope = residual.basis(np.zeros(1))
     np.testing.assert_allclose(phi, 0, atol=1e-12)
