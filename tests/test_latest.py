@@ -1,8 +1,9 @@
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kvd.latest import Batch, Inbox, Latest
-from kvd.quotes import ForwardQuote, Gap, Instrument, Quote
+from kvd.quotes import ForwardQuote, Gap, Instrument, Lock, Quote, Unlock
 
 GRID = 50_000
 NAMES = ("A", "B", "C")
@@ -99,6 +100,25 @@ def test_futures_and_options_of_one_name_do_not_meet():
     inbox.seal()
     (batch,) = drain(inbox)
     assert len(batch.events) == 2
+
+
+def test_the_newest_word_on_a_lock_wins_and_other_locks_and_quotes_are_left_alone():
+    def lock(id_: str, value: float) -> Lock:
+        return Lock(id_, "deribit", "BTC", 10**15, "atm_vol", None, value, 0.01, "ann", 10**15, 5)
+
+    inbox = Inbox(GRID)
+    quoted, released = quote("1", 5), Unlock("1", "deribit", "BTC", GRID)
+    for event in (lock("1", 0.5), lock("2", 0.6), quoted, lock("2", 0.7), released):
+        inbox.put(event)
+    inbox.seal()
+    (batch,) = drain(inbox)
+    assert batch == Batch(GRID, (released, lock("2", 0.7), quoted))
+    assert inbox.conflated == 2
+    inbox.put(lock("1", 0.8))
+    inbox.put(msgspec.structs.replace(released, receive_us=3 * GRID))
+    inbox.seal()
+    (waiting,) = drain(inbox)
+    assert waiting.events == (msgspec.structs.replace(released, receive_us=3 * GRID),)
 
 
 def test_an_event_stamped_earlier_joins_the_open_cell():

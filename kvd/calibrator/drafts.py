@@ -76,7 +76,7 @@ def _wider(scene: Scene, laid: Laid, rows: Index) -> Floats:
     """The covariances that are published of `rows` (n,): the joint's, as much wider as their records say, or what the
     hand has made of those.
     """
-    widened_by = scene.widened_by[rows]
+    widened_by = scene.widened_by(rows)
     wider = covariances(scene.joint, scene.candidates[rows]) * (widened_by * widened_by)[:, None, None]
     if laid.touched:
         for place, row in enumerate(rows.tolist()):

@@ -93,12 +93,14 @@ class Hand:
         for event in events:
             if isinstance(event, Lock | Unlock):
                 self._release(event.id)
-            if isinstance(event, Lock):
-                self._locks[event.id] = event
-                self.news.add(event.expiry_us)
+                if isinstance(event, Lock):
+                    self._locks[event.id] = event
+                    self._changed(event.expiry_us)
 
     def expire(self, now_us: int) -> None:
-        """Drop the locks on expiries whose instant has come."""
+        """Drop the locks on expiries whose instant has come, and whatever else is known of these."""
+        if self.idle:
+            return
         for lock in [lock for lock in self._locks.values() if lock.expiry_us <= now_us]:
             self._release(lock.id)
         self.news = {e for e in self.news if e > now_us}
@@ -110,8 +112,11 @@ class Hand:
         lock = self._locks.pop(id_, None)
         self._said.pop(id_, None)
         if lock is not None:
-            self.news.add(lock.expiry_us)
-            self._reach.pop(lock.expiry_us, None)  # what is left may be within reach
+            self._changed(lock.expiry_us)
+
+    def _changed(self, expiry_us: int) -> None:
+        self.news.add(expiry_us)
+        self._reach.pop(expiry_us, None)  # what is claimed now may be within reach
 
     def locks(self, expiry_us: int) -> list[Lock]:
         """The locks on an expiry."""
@@ -187,8 +192,8 @@ class Hand:
 
     def told(self, smile: Smile) -> None:
         """Remember what was shown of the locked vols of an expiry."""
-        for lock in self.locks(smile.expiry_us):
-            if lock.strike is not None:
+        for lock in self._locks.values():
+            if lock.expiry_us == smile.expiry_us and lock.strike is not None:
                 self._said[lock.id] = float(smile.vol(lock.strike))
 
 

@@ -1,6 +1,6 @@
 """What the hand makes of the market's surface: touched slices, and their neighbours as far as these must give way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,19 +22,20 @@ LEAST_SDS = 5.0  # that a certificate's range reaches either side of the money
 
 class Market(NamedTuple):
     """What the market alone would show of the candidates (T,), which of them are to be shown (`judged`), the roots of
-    their covariances, by how much what is published of these is wider, (T,), and their forwards.
+    their covariances, by how much what is published of some is wider, and their forwards.
     """
 
     slices: Slices
     judged: Flags
     roots: Roots
-    widened_by: Floats
+    widened_by: Callable[[Index], Floats]
     forward: Sequence[float]
 
     def row(self, row: int) -> Slice:
         """One candidate, as well known as will be published."""
         x, u, tau = self.slices.surface
-        root = self.roots(np.array([row]))[0] * self.widened_by[row]
+        chosen = np.array([row])
+        root = self.roots(chosen)[0] * self.widened_by(chosen)[0]
         return Slice(x[row], u[row], root, float(tau[row]))
 
 

@@ -55,10 +55,9 @@ class Scene(NamedTuple):
         """Of the candidates."""
         return list(self.joint.expiry_us[self.candidates].tolist())
 
-    @property
-    def widened_by(self) -> Floats:
-        """By how much their own records widen what is published of the candidates, (T,)."""
-        records = [self.rungs[e].record for e in self.expiries]
+    def widened_by(self, rows: Index) -> Floats:
+        """By how much their own records widen what is published of some candidates, (n,)."""
+        records = [self.rungs[e].record for e in self.joint.expiry_us[self.candidates[rows]].tolist()]
         return np.array([record.widened_by if record else 1.0 for record in records])
 
 

@@ -98,13 +98,13 @@ class Showcase:
             return (), joint
         recent = smiles.recent(evidence.board, joint, clock.now_us, candidates)
         scene = Scene(clock, joint, candidates, recent, rungs, evidence)
-        laid, joint = self._judge(scene, changed, wanted)
+        laid, scene = self._judge(scene, changed, wanted)
         if not self._hand.idle or self._market:
-            laid = self._lay(scene._replace(joint=joint), laid, stirred)
+            laid = self._lay(scene, laid, stirred)
         self._hand.news.clear()
-        return self._publish(scene._replace(joint=joint), laid), joint
+        return self._publish(scene, laid), scene.joint
 
-    def _judge(self, scene: Scene, changed: Flags, wanted: list[tuple[State, str]]) -> tuple[Laid, Joint]:
+    def _judge(self, scene: Scene, changed: Flags, wanted: list[tuple[State, str]]) -> tuple[Laid, Scene]:
         """What the market alone would show of the `changed` (T,), and the joint with what had to be moved for it."""
         joint, candidates, now_us = scene.joint, scene.candidates, scene.clock.now_us
         slices = _slices(joint, candidates, now_us, scene.recent)
@@ -116,7 +116,7 @@ class Showcase:
         for i in candidates[repaired.free | held].tolist():
             scene.rungs[expiries[i]].enter(now_us, *(("held", "not_repairable") if i in kept else wanted[i]))
             self._judged[expiries[i]] = joint.x[i]
-        return Laid(slices, repaired, held, {}), joint
+        return Laid(slices, repaired, held, {}), scene if joint is scene.joint else scene._replace(joint=joint)
 
     def _stirred(self, now_us: int, expiry_us: NDArray[np.int64], forwards: ForwardsFound) -> set[int]:
         """The expiries to be shown for the hand's sake, among candidates `expiry_us` (T,)."""
@@ -141,7 +141,8 @@ class Showcase:
         laid = overlay(self._hand, whole, shown, last, scene.clock.now_us, scene.clock.publish_us)
         for row, e in enumerate(expiries):
             self._remember(row, e, market, laid)
-        return Laid(laid.slices, laid.repaired, laid.repaired.held | (market.held & ~judged), laid.touched)
+        repaired = laid.repaired._replace(moved=laid.repaired.moved | market.repaired.moved)
+        return Laid(laid.slices, repaired, repaired.held | (market.held & ~judged), laid.touched)
 
     def _is_other(self, expiry_us: int) -> bool:
         """Whether an expiry is shown otherwise than the market alone would have it, or is to be."""
@@ -213,13 +214,9 @@ class Showcase:
         """Everything that is shown, in ascending expiry, with what stands `instead` of some."""
         expiries = [e for e in joint.expiry_us.tolist() if e in self._shown or e in instead]
         stood = [instead[e] if e in instead else self._shown[e].stood for e in expiries]
-        surface = Surface(
-            np.array([s.x for s in stood]).reshape(-1, DIM),
-            np.array([s.u for s in stood]).reshape(-1, M),
-            np.array([s.tau for s in stood]),
-        )
-        ranges = np.array([(s.low, s.high) for s in stood]).reshape(-1, 2)
-        return Slices(surface, ranges[:, 0], ranges[:, 1], np.array(expiries, dtype=np.int64))
+        x, u, tau, low, high = zip(*stood, strict=True) if stood else ((),) * 5
+        surface = Surface(np.array(x).reshape(-1, DIM), np.array(u).reshape(-1, M), np.array(tau))
+        return Slices(surface, np.array(low), np.array(high), np.array(expiries, dtype=np.int64))
 
 
 def _held(last: Shown, rung: Rung, clock: Clock) -> Shown:
