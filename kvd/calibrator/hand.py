@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from kvd.calibrator import limits
 from kvd.calibrator.limits import LIMIT_SD
 from kvd.config import Limits
-from kvd.core import condition, svi
+from kvd.core import condition
 from kvd.core.condition import Claims, Slice
 from kvd.core.dynamics import Dynamics
+from kvd.core.svi import CURVATURE, LEVEL, SKEW
 from kvd.quotes import Event, Lock, LockOf, Unlock
 from kvd.surface import Locked, Parameters, Smile
 
@@ -77,6 +78,7 @@ class Hand:
     def __init__(self, settings: Limits, dynamics: Dynamics) -> None:
         self._limits, self._dynamics = settings, dynamics
         self._limited = limits.in_force(settings)
+        self._bounds = np.concatenate(limits.bounds(settings)).tolist()
         self._locks: dict[str, Lock] = {}
         self._said: dict[str, float] = {}  # the vol that was shown at a locked strike
         self._reach: dict[int, Reach] = {}
@@ -122,12 +124,11 @@ class Hand:
         """The locks on an expiry."""
         return [lock for lock in self._locks.values() if lock.expiry_us == expiry_us]
 
-    def concerns(self, expiry_us: int) -> bool:
-        """Whether there may be a claim on an expiry."""
-        return self._limited or any(lock.expiry_us == expiry_us for lock in self._locks.values())
-
     def begin(self, now_us: int) -> None:
-        """Go one step nearer to the claims that could not be followed, where it is time to try."""
+        """Go one step nearer to the claims that could not be followed, where it is time to try; nothing is `underway`
+        until it is touched.
+        """
+        self.underway.clear()
         self._reach = {e: reach for e, reach in self._reach.items() if reach.steps < STEPS}
         for expiry_us, reach in self._reach.items():
             if now_us - reach.tried_us >= RETRY_US:
@@ -141,24 +142,26 @@ class Hand:
         self._reach[expiry_us] = reach._replace(steps=max(reach.steps - reach.stride, 0), tried_us=now_us)
         return True
 
-    def touch(
-        self, market: Slice, expiry_us: int, forward: float, last: Smile | None, publish_us: int
-    ) -> Touched | None:
-        """The slice of an expiry, of which `last` was shown, as the hand would have it; None without a claim."""
-        locked = [_of_lock(lock) for lock in self.locks(expiry_us)]
-        reach = self._reach.get(expiry_us, FULL)
+    def leaves(self, x: Floats, expiry_us: int, last: Smile | None, publish_us: int) -> bool:
+        """Whether nothing is claimed of an expiry, of which `last` was shown, with the market at `x` (5,)."""
+        return not self.locks(expiry_us) and not (self._limited and _broken(x, *self._within(last, publish_us), ()))
+
+    def touch(self, market: Slice, expiry_us: int, forward: float, last: Smile | None, publish_us: int) -> Touched:
+        """The slice of an expiry, of which `last` was shown, as the hand would have it."""
+        locked, reach = [_of_lock(lock) for lock in self.locks(expiry_us)], self._reach.get(expiry_us, FULL)
         touched = self._followed(market, locked, forward, reach)
-        self.underway.discard(expiry_us)
         if self._limited:
-            low, high = bounds = limits.bounds(self._limits)
-            if last is not None:
-                low, high = limits.reachable(self._limits, last, publish_us)
-            while broken := _broken(touched.slice, low, high, locked):
-                if any(limit.value not in bounds[0].tolist() + bounds[1].tolist() for limit in broken):
+            low, high = self._within(last, publish_us)
+            while broken := _broken(touched.slice.x, low, high, locked):
+                if any(limit.value not in self._bounds for limit in broken):
                     self.underway.add(expiry_us)
                 locked += broken
                 touched = self._followed(market, locked, forward, reach)
-        return touched if locked else None
+        return touched
+
+    def _within(self, last: Smile | None, publish_us: int) -> tuple[Floats, Floats]:
+        """The least and the greatest ATM vol, skew and curvature that may be shown after `last`, (3,) each."""
+        return limits.bounds(self._limits) if last is None else limits.reachable(self._limits, last, publish_us)
 
     def _followed(self, market: Slice, locked: Sequence[Locked], forward: float, reach: Reach) -> Touched:
         """The slice held to what it is `locked` to, as far as that is within `reach`."""
@@ -201,12 +204,11 @@ def _of_lock(lock: Lock) -> Locked:
     return Locked(lock.id, lock.of, lock.strike, lock.value, lock.sd, lock.author, lock.until_us, math.nan)
 
 
-def _broken(slice_: Slice, low: Floats, high: Floats, already: Sequence[Locked]) -> list[Locked]:
-    """The limits from `low` to `high` (3,) that a slice breaks, as what it is to be held to; those that it is `already`
-    held to are not among them.
+def _broken(x: Floats, low: Floats, high: Floats, already: Sequence[Locked]) -> list[Locked]:
+    """The limits from `low` to `high` (3,) that a slice at `x` (5,) breaks, as what it is to be held to; those that it
+    is `already` held to are not among them.
     """
-    sl = svi.slices(slice_.x[None])
-    values = np.array((sl.sigma[0], sl.psi[0], sl.kappa[0]))
+    values = np.array((np.exp(x[LEVEL]), x[SKEW], np.exp(x[CURVATURE])))
     held = {lock.of for lock in already if not lock.id}
     nearest = np.clip(values, low, high)
     return [

@@ -57,21 +57,21 @@ def overlay(
     """
     expiries = market.slices.expiry_us.tolist()
 
-    def touch(row: int) -> Touched | None:
+    def touch(row: int) -> Touched:
         e = expiries[row]
         return hand.touch(market.row(row), e, market.forward[row], last.get(e), publish_us)
 
     hand.begin(now_us)
-    touched = {row: touch(row) for row in range(len(expiries)) if hand.concerns(expiries[row])}
+    x = market.slices.surface.x
+    touched = {row: touch(row) for row, e in enumerate(expiries) if not hand.leaves(x[row], e, last.get(e), publish_us)}
     while True:
-        found = {row: one for row, one in touched.items() if one is not None}
-        slices = _changed(market.slices, found)
+        slices = _changed(market.slices, touched)
         # what a projection tries on its way from an impossible claim may be no slice at all: such a step fails
         with np.errstate(all="ignore"):
-            repaired = repair(slices, market.judged, shown, _roots(market, found))
-        back = [row for row in _short(found, slices, repaired) if hand.moved_back(expiries[row], now_us)]
+            repaired = repair(slices, market.judged, shown, _roots(market, touched))
+        back = [row for row in _short(touched, slices, repaired) if hand.moved_back(expiries[row], now_us)]
         if not back:
-            return Overlay(slices, repaired, found)
+            return Overlay(slices, repaired, touched)
         touched |= {row: touch(row) for row in back}
 
 

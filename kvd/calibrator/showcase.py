@@ -131,9 +131,10 @@ class Showcase:
         """What the hand makes of what the market alone would show, and of the `stirred` expiries."""
         expiries = scene.expiries
         slices = self._of_market(scene, market)
-        theirs = np.array([e in self._shown and (e in stirred or self._is_other(e)) for e in expiries], dtype=np.bool_)
         again = np.array([e in stirred for e in expiries], dtype=np.bool_)
-        judged = market.repaired.free | (theirs & (again | market.held))
+        other = np.array([e in self._market or bool(self._hand.locks(e)) for e in expiries], dtype=np.bool_)
+        known = np.isin(slices.expiry_us, [*self._shown])
+        judged = market.repaired.free | (known & (again | (other & market.held)))
         forward = [scene.evidence.forwards[e].value for e in expiries]
         whole = Market(slices, judged, _roots(scene.joint, scene.candidates), scene.widened_by, forward)
         last = {e: shown.smile for e, shown in self._shown.items()}
@@ -143,10 +144,6 @@ class Showcase:
             self._remember(row, e, market, laid)
         repaired = laid.repaired._replace(moved=laid.repaired.moved | market.repaired.moved)
         return Laid(laid.slices, repaired, repaired.held | (market.held & ~judged), laid.touched)
-
-    def _is_other(self, expiry_us: int) -> bool:
-        """Whether an expiry is shown otherwise than the market alone would have it, or is to be."""
-        return expiry_us in self._market or self._hand.concerns(expiry_us)
 
     def _of_market(self, scene: Scene, market: Laid) -> Slices:
         """The candidates as the market alone would show them; of those that are held, what stands of them."""
