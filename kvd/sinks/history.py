@@ -40,11 +40,6 @@ class History:
         self._kept: dict[Family, deque[Kept]] = {}
         self._published_us: dict[Family, int] = {}
 
-    @property
-    def size_bytes(self) -> int:
-        """What all surfaces take, compressed."""
-        return sum(len(kept.packed) for family in self._kept.values() for kept in family)
-
     def before(self, update: SurfaceUpdate, encoder: Encoder) -> None:
         """Be told of an `update` before `encoder` is: what it has sent till then is what stood at the minute's turn."""
         family = (update.venue, update.underlying)
