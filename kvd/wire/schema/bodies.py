@@ -198,15 +198,13 @@ class Smile(Struct):
     regime: Annotated[Regime, Meta(description="That of the whole underlying.")]
     nis_dof: Annotated[Count, Meta(description="Degrees of freedom of nis.")]
     quotes: Annotated[Count, Meta(description="How many quotes inside is a share of.")]
-    rr25: Annotated[float | UnsetType, Meta(description="25-delta risk reversal: vol(25c) - vol(25p).")] = UNSET
+    rr25: Annotated[float | UnsetType, Meta(description="Risk reversal: vol(25c) - vol(25p).")] = UNSET
     rr25_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of rr25.")] = UNSET
-    bf25: Annotated[float | UnsetType, Meta(description="25-delta butterfly: (vol(25c) + vol(25p))/2 - vol(atm).")] = (
-        UNSET
-    )
+    bf25: Annotated[float | UnsetType, Meta(description="Butterfly: (vol(25c) + vol(25p))/2 - vol(atm).")] = UNSET
     bf25_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of bf25.")] = UNSET
-    rr10: Annotated[float | UnsetType, Meta(description="10-delta risk reversal.")] = UNSET
+    rr10: Annotated[float | UnsetType, Meta(description="The same of 10.")] = UNSET
     rr10_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of rr10.")] = UNSET
-    bf10: Annotated[float | UnsetType, Meta(description="10-delta butterfly.")] = UNSET
+    bf10: Annotated[float | UnsetType, Meta(description="The same of 10.")] = UNSET
     bf10_sd: Annotated[NotNegative | UnsetType, Meta(description="Standard deviation of bf10.")] = UNSET
     quoted_low: Annotated[
         float | UnsetType, Meta(description="Least log-moneyness quoted lately; absent before any.")
