@@ -6,6 +6,7 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import pytest
+from desk import bench
 from documents import name_of, page_validator
 from option_chain import NOW, chain
 from smiles import CHRISTMAS, DAY, NOON, SECOND, smile, update
@@ -16,6 +17,7 @@ from kvd.calibrator import Calibrator
 from kvd.config import Publish, Settings
 from kvd.latest import Batch
 from kvd.sinks.publish import Publisher
+from kvd.sinks.requests import read
 from kvd.surface import Certificate, Locked
 from kvd.wire import Encoder, Ring
 from kvd.wire.schema import asyncapi, openapi
@@ -100,13 +102,37 @@ async def mistakes(server):
             '{"op":"subscribe","topics":["surface.deribit"]}',
             '{"op":"unsubscribe","topics":["status"]}',
             json.dumps({"op": "subscribe", "topics": [f"atm.deribit.X{i}" for i in range(7)]}),
-            '{"op":"unlock","id":"L1"}',
             *['{"op":"ping"}'] * 60,
         ):
             await client.send(frame)
         while not heard or heard[-1].get("code") != "too_many_messages":
             heard.append(json.loads(await client.recv()))
     return heard
+
+
+async def acts(path):
+    """Requests with what a trader hears, with an audit log at `path` or, for None, without one."""
+    tokens = ("desk:read+lock:0123456789abcdef", "risk:read:fedcba9876543210")
+    lock = {"op": "lock", "venue": "deribit", "underlying": "BTC", "expiry": "2026-12-25", "value": 0.55, "sd": 0.002}
+    asked, heard = [], []
+    async with (
+        bench(path) as b,
+        Publisher(Publish(port=0, tokens=tokens), b.encoder, dict, bytes, lambda: NOON, b.hand) as server,
+    ):
+
+        async def ask(token, **request):
+            headers = {"Authorization": f"Bearer {tokens[token].rpartition(':')[2]}"}
+            asked.append(request)
+            async with asyncio.timeout(5), listening(server, additional_headers=headers) as client:
+                await client.send(json.dumps(request))
+                heard.append(json.loads(await client.recv()))
+
+        await ask(0, **lock, of="vol", strike=70_000.0, until="2026-07-02T13:00:00Z")
+        await ask(0, **lock, of="atm_vol", for_s=60)
+        await ask(0, op="unlock", id=heard[0].get("id", "L1"))
+        await ask(0, op="unlock", id="nobody's")
+        await ask(1, **lock, of="atm_vol", for_s=60)
+    return asked, heard
 
 
 def lossy(encoder, outbox):
@@ -124,8 +150,11 @@ def too_late(encoder, outbox):
 
 
 @pytest.fixture(scope="module")
-def conversed():
+def conversed(tmp_path_factory):
     asked, heard = asyncio.run(conversation())
+    for path in (tmp_path_factory.mktemp("audit") / "audit.ndjson", None):
+        also_asked, also_heard = asyncio.run(acts(path))
+        asked, heard = asked + also_asked, heard + also_heard
     for act in (lossy, too_late):
         heard += asyncio.run(over_a_socket(act))[0]
     return asked, heard
@@ -134,14 +163,25 @@ def conversed():
 def test_every_message_of_a_conversation_is_in_the_document_and_every_message_of_the_document_in_it(conversed):
     _, heard = conversed
     names = Counter(name_of(message) for message in heard)
-    assert set(names) == {kind.__name__ for kind in MESSAGES} - {"AckLock", "AckUnlock"}
+    assert set(names) == {kind.__name__ for kind in MESSAGES}
     assert {m["reason"] for m in heard if m["type"] == "gap"} == {"slow", "new_epoch", "too_old", "unknown_seq"}
-    assert {m["code"] for m in heard if m["type"] == "error"} == set(ERRORS) - {"bad_lock", "no_audit"}
+    assert {m["code"] for m in heard if m["type"] == "error"} == set(ERRORS)
 
 
-def test_every_request_that_is_served_is_in_the_document(conversed):
+def test_every_request_that_was_made_of_it_is_in_the_document(conversed):
     asked, _ = conversed
-    assert {name_of(request) for request in asked} <= {kind.__name__ for kind in REQUESTS.values()}
+    assert {name_of(request) for request in asked} == {kind.__name__ for kind in REQUESTS.values()}
+
+
+@pytest.mark.parametrize("op", REQUESTS)
+def test_the_example_of_every_request_is_read_and_its_fields_are_those_that_are_read(op):
+    document = asyncapi()["components"]
+    name = REQUESTS[op].__name__
+    (example,) = document["messages"][name]["examples"]
+    request = read(json.dumps(example["payload"]))
+    assert {*request.__struct_fields__, "op"} >= set(document["schemas"][name]["properties"])
+    if op in ("lock", "unlock"):
+        assert {*request.__struct_fields__, "op"} == set(document["schemas"][name]["properties"])
 
 
 # The pages
