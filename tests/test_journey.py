@@ -184,6 +184,8 @@ def test_readiness_goes_with_the_data_and_comes_back():
             assert (await page(daemon, "/readyz"))[0] == 503
             await until(lambda: not daemon.missing())
             assert await page(daemon, "/readyz") == (200, "ready\n")
+            listed = json.loads((await page(daemon, "/v1/instruments?underlying=BTC"))[1])["instruments"]
+            assert 0 < sum(one["counts"] for one in listed) <= len(listed) <= 300
             exchange.silence("ticker", "deribit_price_index")
             await until(lambda: '"stale"' in heard[-1], 5.0)
             why = "not ready\nmissing deribit: no data from the venue: stale\n"
