@@ -35,6 +35,10 @@ class Latest(Generic[K, V]):
         taken, self._slots = self._slots, {}
         return taken
 
+    def pop(self) -> V | None:
+        """The value whose write is oldest, or None; empties its slot."""
+        return self._slots.pop(next(iter(self._slots))) if self._slots else None
+
 
 class Batch(NamedTuple):
     """What arrived in one cell of the grid: the newest event of each instrument, future and index.

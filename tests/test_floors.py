@@ -14,7 +14,6 @@ ANYTHING = "anything above this row"
 # Room -> the rooms it may import, beside itself: only rooms of rows above its own, so that imports point one way.
 # A longer name (feeds.simulate) goes before a shorter one (feeds).
 ROOMS: dict[str, set[str] | str] = {
-    "__init__": set(),
     # floor 0
     "quotes": set(),
     "core": set(),
@@ -33,7 +32,8 @@ ROOMS: dict[str, set[str] | str] = {
     "feeds": {"quotes", "latest", "config", "venues", "metrics"},
     "feeds.simulate": {"quotes", "latest", "config", "venues", "core", "surface"},
     "sinks": {"quotes", "latest", "config", "surface", "wire", "metrics"},
-    "client": {"quotes", "surface", "wire"},
+    "client": {"quotes", "latest", "surface", "wire"},
+    "__init__": {"surface", "client"},
     # floor 4
     "logs": {"config"},
     "report": {"surface", "quality", "checker"},
@@ -54,7 +54,7 @@ LIBRARIES: dict[str, set[str]] = {
     "matplotlib": set(),
     "plotly": {"report"},
     "prometheus_client": {"metrics"},
-    "random": {"feeds", "bench"},
+    "random": {"feeds", "client", "bench"},
     "scipy": {"core", "checker", "quality", "feeds.simulate", "bench"},
     "structlog": {"logs", "feeds", "sinks", "app", "cli"},
     "time": {"feeds", "app", "bench"},

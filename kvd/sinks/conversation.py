@@ -16,8 +16,7 @@ from kvd.sinks.requests import (
     refuse_bad_resume,
     refuse_bad_topics,
 )
-from kvd.sinks.topics import covers
-from kvd.wire import Encoder, iso
+from kvd.wire import Encoder, covers, iso
 
 ACTS = frozenset({"forbidden", "bad_lock", "no_audit"})  # codes of the refusals that the desk is told of
 

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kvd.quotes import LockOf
-from kvd.sinks.topics import complaint, covers
+from kvd.sinks.topics import complaint
+from kvd.wire import covers
 
 _EXAMPLE = '{"op":"subscribe","topics":["surface.deribit.BTC"]}'
 _LOCK_EXAMPLE = (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from kvd.sinks.topics import covers
+from kvd.wire import covers
 
 C = TypeVar("C")
 

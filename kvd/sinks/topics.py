@@ -1,8 +1,6 @@
 """What a subscription may say, and which topics it means."""
 
 import re
-from collections.abc import Set
-from itertools import product
 
 SHAPES = {
     "surface": "surface.{venue}.{underlying}",
@@ -25,12 +23,3 @@ def complaint(pattern: str) -> str | None:
     if not all(_PART.fullmatch(part) for part in rest):
         return f"{pattern[:128]!r} has a part that no topic has: a part is * or letters, digits, _, - and :"
     return None
-
-
-def covers(patterns: Set[str], topic: str) -> bool:
-    """Whether any of `patterns` is what `topic` is, where ``*`` stands for any one part.
-
-    A topic of n parts can be written in 2**n ways with ``*``, which are looked up, however many patterns there are.
-    """
-    ways = product(*((part, "*") for part in topic.split(".")))
-    return any(".".join(way) in patterns for way in ways)

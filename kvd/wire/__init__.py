@@ -1,9 +1,13 @@
 """SurfaceUpdate <-> bytes: the public schema of docs/protocol.md, version 1. Pure: no socket, no clock."""
 
 from kvd.wire.body import Kind, iso
-from kvd.wire.decode import Received, decode, decode_smile
+from kvd.wire.decode import Atm, Received, decode, decode_atm, decode_smile
 from kvd.wire.encoder import Encoder, Lost
 from kvd.wire.message import Message
 from kvd.wire.ring import Ring
+from kvd.wire.topics import covers
 
-__all__ = ["Encoder", "Kind", "Lost", "Message", "Received", "Ring", "decode", "decode_smile", "iso"]
+__all__ = [
+    "Atm", "Encoder", "Kind", "Lost", "Message", "Received", "Ring", "covers", "decode", "decode_atm", "decode_smile",
+    "iso",
+]  # fmt: skip

@@ -26,6 +26,23 @@ class Received(NamedTuple):
     withdrawn: tuple[int, ...]
 
 
+class Atm(NamedTuple):
+    """The small, fast record of one expiry, as in `atm` topics; the fields are those of `Smile`."""
+
+    venue: str
+    underlying: str
+    expiry_us: int
+    forward: Forward
+    atm_vol: float
+    atm_vol_sd: float
+    skew: float
+    skew_sd: float
+    state: State
+    exchange_us: int
+    receive_us: int
+    publish_us: int
+
+
 class _Head(Struct):
     expiry: datetime
     state: State
@@ -44,6 +61,7 @@ class _Envelope(Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 _head = msgspec.json.Decoder(_Head)
 _body = msgspec.json.Decoder(bodies.Smile)
+_atm = msgspec.json.Decoder(bodies.Atm)
 
 
 def decode(payload: bytes | str) -> Received:
@@ -90,6 +108,15 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         receive_us=_us(got.receive_time),
         publish_us=_us(got.publish_time),
     )
+
+
+def decode_atm(body: bytes | str | msgspec.Raw) -> Atm:
+    """One record of an `atm` topic."""
+    got = _atm.decode(body)
+    numbers = got.atm_vol, got.atm_vol_sd, got.skew, got.skew_sd
+    times = _us(got.exchange_time), _us(got.receive_time), _us(got.publish_time)
+    forward = _tuple(Forward, got.forward)
+    return Atm(got.venue, got.underlying, _us(got.expiry), forward, *numbers, got.state, *times)
 
 
 def _locked(one: bodies.Locked) -> Locked:

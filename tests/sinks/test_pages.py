@@ -8,8 +8,8 @@ from smiles import CHRISTMAS, DAY, smile, update
 from kvd.sinks.answers import Sources
 from kvd.sinks.pages import Call, answer
 from kvd.sinks.subscriptions import Subscriptions
-from kvd.sinks.topics import complaint, covers
-from kvd.wire import Encoder, decode_smile
+from kvd.sinks.topics import complaint
+from kvd.wire import Encoder, covers, decode_smile
 
 PARTS = st.sampled_from(["surface", "smile", "atm", "status", "deribit", "BTC", "ETH", "2026-12-25", "*"])
 patterns = st.lists(PARTS, min_size=1, max_size=4).map(".".join)
