@@ -58,6 +58,11 @@ class Body:
         self._smile: Smile | None = None
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """Which smile it is."""
+        return self.venue, self.underlying, self.expiry
+
+    @property
     def smile(self) -> Smile:
         """The smile."""
         if self._smile is None:

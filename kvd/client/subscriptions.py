@@ -1,8 +1,9 @@
 """Who listens to what: subscribing, resuming after a loss, and handing every message to its listeners."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from kvd.client.weirs import Weir
 from kvd.wire import covers
 
 MAX_REQUEST_BYTES = 60_000  # kvd takes 64 KiB
+NOTHING: Mapping[str, int] = MappingProxyType({})
 T = TypeVar("T")
 
 
@@ -45,7 +47,7 @@ class Subscriptions:
         self._listeners.append(listener)
         if self._end is not None:
             listener.end(self._end)
-        self._subscribe([listener], {})
+        self._subscribe([listener])
         try:
             while True:
                 yield await listener.next()
@@ -63,7 +65,7 @@ class Subscriptions:
             self._subscribe(known, self._chain.seqs())
         for listener in self._listeners:
             if not listener.hearing:  # its words have not been tried yet: let it fail alone
-                self._subscribe([listener], {})
+                self._subscribe([listener])
 
     def hear(self, text: bytes) -> Frame:
         """Hand a message to its listeners. Raises Lost if others are missing before it."""
@@ -91,16 +93,16 @@ class Subscriptions:
         for listener in self._listeners:
             listener.end(self._end)
 
-    def _subscribe(self, listeners: list[Listener[Any]], seqs: dict[str, int]) -> None:
-        topics = sorted(set().union(*(listener.topics for listener in listeners)))
-        request: dict[str, Any] = {"op": "subscribe", "topics": topics}
-        if seqs:
-            resuming = request | {"epoch": self._chain.epoch, "from_seq": seqs}
-            if len(orjson.dumps(resuming)) <= MAX_REQUEST_BYTES:  # else with snapshots
-                request = resuming
-        self._post(request, partial(self._subscribed, listeners, seqs))
+    def _subscribe(self, listeners: list[Listener[Any]], seqs: Mapping[str, int] = NOTHING) -> None:
+        topics = set().union(*(listener.topics for listener in listeners))
+        request: dict[str, Any] = {"op": "subscribe", "topics": sorted(topics)}
+        known = {topic: seq for topic, seq in seqs.items() if covers(topics, topic)}
+        resuming = request | {"epoch": self._chain.epoch, "from_seq": known}
+        if known and len(orjson.dumps(resuming)) <= MAX_REQUEST_BYTES:  # beyond that, snapshots
+            request = resuming
+        self._post(request, partial(self._subscribed, listeners, known))
 
-    def _subscribed(self, listeners: list[Listener[Any]], seqs: dict[str, int], answer: Frame | None) -> None:
+    def _subscribed(self, listeners: list[Listener[Any]], seqs: Mapping[str, int], answer: Frame | None) -> None:
         if answer is None:
             return  # the next connection is asked again
         for listener in listeners:

@@ -87,23 +87,22 @@ class Newest(Generic[T]):
 
     def __init__(self, read: Callable[[Body], T]) -> None:
         self._read = read
-        self._unread: Latest[tuple[str, str], Body] = Latest()
-        self._last: dict[tuple[str, str], Body] = {}
+        self._unread: Latest[tuple[str, str, str], Body] = Latest()
+        self._last: dict[tuple[str, str, str], Body] = {}
 
     @property
     def overwrites(self) -> int:
         """Smiles that were replaced unseen."""
         return self._unread.overwrites
 
-    def hear(self, frame: Frame, bodies: tuple[Body, ...], _text: bytes) -> None:
+    def hear(self, _frame: Frame, bodies: tuple[Body, ...], _text: bytes) -> None:
         """Keep what says something new."""
         for body in bodies:
-            key = frame.topic, body.expiry
             if body.state == "withdrawn":
-                self._last.pop(key, None)
-            elif not body.same(self._last.get(key)):
-                self._last[key] = body
-                self._unread.put(key, body)
+                self._last.pop(body.key, None)
+            elif not body.same(self._last.get(body.key)):
+                self._last[body.key] = body
+                self._unread.put(body.key, body)
 
     def forget(self, topic: str) -> None:
         """A smile that nothing follows is the newest there was."""
@@ -112,9 +111,11 @@ class Newest(Generic[T]):
         """Smiles do not wait for each other."""
 
     def pop(self) -> T | None:
-        """What has waited longest."""
-        body = self._unread.pop()
-        return None if body is None else self._read(body)
+        """What has waited longest, unless it was withdrawn meanwhile."""
+        while (body := self._unread.pop()) is not None:
+            if self._last.get(body.key) is body:
+                return self._read(body)
+        return None
 
 
 class Messages:
