@@ -1,9 +1,11 @@
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from drawn_smiles import drawn
 from smiles import CHRISTMAS, DAY, smile
 
 from kvd.surface import Surface, frame
@@ -44,3 +46,10 @@ def test_a_surface_pulls_in_neither_the_filter_nor_the_metrics():
     code = "import sys, kvd.surface; print(sorted({'filterpy', 'prometheus_client', 'pandas'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_the_example_of_the_document_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "desk.md").read_text("utf-8"), re.S)
+    pair = [drawn(seed, days) for seed, days in ((1, 8.0), (2, 200.0))]
+    exec(code, {"surface": Surface("deribit", "BTC", tuple(pair))})
+    assert capsys.readouterr().out.count("\n") == 3 + 5 + 1
