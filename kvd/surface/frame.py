@@ -33,7 +33,8 @@ def to_pandas(smiles: Sequence[Smile]) -> Any:
         import pandas  # noqa: PLC0415 - whoever makes no tables need not have it
     except ModuleNotFoundError as error:
         raise ImportError("to_pandas needs pandas, which is not installed: pip install 'kvd[pandas]'") from error
-    return pandas.DataFrame.from_records(rows(smiles)).set_index("expiry")
+    table = pandas.DataFrame.from_records(rows(smiles))
+    return table.set_index("expiry") if smiles else table
 
 
 def utc(us: int) -> datetime:

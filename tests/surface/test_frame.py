@@ -34,6 +34,7 @@ def test_a_data_frame_has_a_row_for_each_smile():
     assert str(table.index.dtype).startswith("datetime64") and table.index.tz is not None
     assert table["atm_vol"].tolist() == [0.5512, 0.5512]
     assert table["rr25"].notna().all() and table["nis"].isna().tolist() == [False, True]
+    assert Surface("deribit", "BTC", ()).to_pandas().empty
 
 
 def test_without_pandas_the_mend_is_said():
