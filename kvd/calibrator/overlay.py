@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from kvd.calibrator import smiles
 from kvd.calibrator.hand import Hand, Touched
-from kvd.calibrator.repair import Repaired, Roots, Slices, repair
+from kvd.calibrator.repair import Repaired, Roots, Slices, repair, with_neighbours
+from kvd.calibrator.scene import Clock
 from kvd.core.arbitrage import Surface
 from kvd.core.condition import Slice
 from kvd.surface import Smile
@@ -48,9 +49,10 @@ class Overlay(NamedTuple):
 
 
 def overlay(
-    hand: Hand, market: Market, shown: Slices, last: Mapping[int, Smile], now_us: int, publish_us: int
+    hand: Hand, market: Market, claimed: Flags, shown: Slices, last: Mapping[int, Smile], clock: Clock
 ) -> Overlay:
-    """Lay the hand on what the market alone would show, beside what is `shown`: `last` of each expiry.
+    """Lay the hand on what the market alone would show, where something is `claimed` (T,), beside what is `shown`:
+    `last` of each expiry.
 
     Claims that leave no surface free of arbitrage, or are left little of their pull in one, are moved back until there
     is one.
@@ -59,17 +61,16 @@ def overlay(
 
     def touch(row: int) -> Touched:
         e = expiries[row]
-        return hand.touch(market.row(row), e, market.forward[row], last.get(e), publish_us)
+        return hand.touch(market.row(row), e, market.forward[row], last.get(e), clock.publish_us)
 
-    hand.begin(now_us)
-    x = market.slices.surface.x
-    touched = {row: touch(row) for row, e in enumerate(expiries) if not hand.leaves(x[row], e, last.get(e), publish_us)}
+    hand.begin(clock.now_us)
+    touched = {row: touch(row) for row in np.flatnonzero(claimed).tolist()}
     while True:
         slices = _changed(market.slices, touched)
         # what a projection tries on its way from an impossible claim may be no slice at all: such a step fails
         with np.errstate(all="ignore"):
             repaired = repair(slices, market.judged, shown, _roots(market, touched))
-        back = [row for row in _short(touched, slices, repaired) if hand.moved_back(expiries[row], now_us)]
+        back = [row for row in _short(touched, slices, repaired) if hand.moved_back(expiries[row], clock.now_us)]
         if not back:
             return Overlay(slices, repaired, touched)
         touched |= {row: touch(row) for row in back}
@@ -104,9 +105,7 @@ def _short(touched: Mapping[int, Touched], slices: Slices, repaired: Repaired) -
     surface = repaired.surface
     narrow = LEAST_SDS * np.sqrt(surface.w0) > np.minimum(-slices.low, slices.high)
     failed = repaired.held | (repaired.free & narrow)
-    beside = failed.copy()
-    beside[:-1] |= failed[1:]
-    beside[1:] |= failed[:-1]
+    beside = with_neighbours(failed)
     return [
         row
         for row, one in touched.items()

@@ -57,9 +57,7 @@ def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Re
             break
         failed = np.zeros_like(free)
         failed[free] = projected.failed[own]
-        beside = np.zeros_like(free)
-        beside[:-1] |= failed[1:]
-        beside[1:] |= failed[:-1]
+        beside = with_neighbours(failed)
         beside &= np.isin(candidates.expiry_us, shown.expiry_us) & ~free & ~out
         if beside.any() and not wider:
             free, wider = free | beside, True
@@ -69,6 +67,14 @@ def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Re
             free[max(first - 1, 0) : first + 2] &= judged[max(first - 1, 0) : first + 2]  # in vain
             free[first] = False
     return _repaired(candidates, free, judged & out, projected, own)
+
+
+def with_neighbours(chosen: Flags) -> Flags:
+    """The chosen (T,) and those next to them."""
+    beside = chosen.copy()
+    beside[:-1] |= chosen[1:]
+    beside[1:] |= chosen[:-1]
+    return beside
 
 
 def _repaired(candidates: Slices, free: Flags, held: Flags, projected: Projected, own: Index) -> Repaired:

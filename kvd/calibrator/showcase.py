@@ -13,7 +13,7 @@ from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.overlay import Market, Overlay, overlay
 from kvd.calibrator.rehearsal import ForwardsFound
-from kvd.calibrator.repair import Repaired, Roots, Slices, repair
+from kvd.calibrator.repair import Repaired, Roots, Slices, repair, with_neighbours
 from kvd.calibrator.scene import Clock, Evidence, Laid, Scene
 from kvd.config import Calibrator
 from kvd.core.arbitrage import Surface
@@ -129,17 +129,18 @@ class Showcase:
 
     def _lay(self, scene: Scene, market: Laid, stirred: set[int]) -> Laid:
         """What the hand makes of what the market alone would show, and of the `stirred` expiries."""
-        expiries = scene.expiries
-        slices = self._of_market(scene, market)
-        again = np.array([e in stirred for e in expiries], dtype=np.bool_)
-        other = np.array([e in self._market or bool(self._hand.locks(e)) for e in expiries], dtype=np.bool_)
-        known = np.isin(slices.expiry_us, [*self._shown])
-        judged = market.repaired.free | (known & (again | (other & market.held)))
+        clock, expiries, slices = scene.clock, scene.expiries, self._of_market(scene, market)
+        last = {e: shown.smile for e, shown in self._shown.items()}
+        states = zip(expiries, slices.surface.x, strict=True)
+        claimed = np.array([not self._hand.leaves(x, e, last.get(e), clock.publish_us) for e, x in states])
+        again = np.isin(slices.expiry_us, [*stirred])
+        ours = claimed | again | np.isin(slices.expiry_us, [*self._market])
+        judged = market.repaired.free | again | (market.held & ours & np.isin(slices.expiry_us, [*last]))
+        if not (judged & with_neighbours(ours)).any():
+            return market
         forward = [scene.evidence.forwards[e].value for e in expiries]
         whole = Market(slices, judged, _roots(scene.joint, scene.candidates), scene.widened_by, forward)
-        last = {e: shown.smile for e, shown in self._shown.items()}
-        shown = self._standing(scene.joint, {})
-        laid = overlay(self._hand, whole, shown, last, scene.clock.now_us, scene.clock.publish_us)
+        laid = overlay(self._hand, whole, claimed, self._standing(scene.joint, {}), last, clock)
         for row, e in enumerate(expiries):
             self._remember(row, e, market, laid)
         repaired = laid.repaired._replace(moved=laid.repaired.moved | market.repaired.moved)
