@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from desk import bench
 from smiles import CHRISTMAS, NOON, SECOND, smile, update
 from test_outbox import over_a_socket
 from websockets.asyncio.client import connect
@@ -23,6 +24,8 @@ from kvd.wire import Encoder
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCUMENT, re.S)]
 REQUESTS = [example for example in EXAMPLES if "op" in example and "type" not in example]
+ACTS = [request for request in REQUESTS if request["op"] in ("lock", "unlock")]
+QUESTIONS = [request for request in REQUESTS if request not in ACTS]
 
 
 def shape(value):
@@ -41,8 +44,8 @@ async def conversation():
     async with asyncio.timeout(10), server, connect(f"ws://127.0.0.1:{server.port}/v1/stream") as client:
         server.publish(update(smile()))
         server.status({"venue": "deribit", "state": "connected"})
-        back = {**REQUESTS[-1], "epoch": "e", "from_seq": {"surface.deribit.BTC": 1}}
-        asked = [*REQUESTS, back, {"op": "subscribe", "topics": ["*", "smile.*.*.*", "surface.*.*"]}]
+        back = {**QUESTIONS[-1], "epoch": "e", "from_seq": {"surface.deribit.BTC": 1}}
+        asked = [*QUESTIONS, back, {"op": "subscribe", "topics": ["*", "smile.*.*.*", "surface.*.*"]}]
         for request in [*asked, {"op": "subscribe", "topics": ["surface.deribit"]}]:
             await client.send(json.dumps(request))
         heard = [json.loads(await client.recv())]
@@ -56,6 +59,23 @@ async def conversation():
         return heard
 
 
+async def acts(path):
+    """What a desk is answered that locks as the document says, and releases what it has locked."""
+    settings = Publish(port=0, tokens=("desk:read+lock:0123456789abcdef",))
+    bearer = {"Authorization": "Bearer 0123456789abcdef"}
+    heard = []
+    async with (
+        bench(path) as b,
+        Publisher(settings, b.encoder, dict, bytes, lambda: NOON, b.hand) as server,
+        connect(f"ws://127.0.0.1:{server.port}/v1/stream", additional_headers=bearer) as client,
+    ):
+        for request in ACTS:
+            known = {"id": heard[-1]["id"]} if request["op"] == "unlock" else {}
+            await client.send(json.dumps(request | known))
+            heard.append(json.loads(await client.recv()))
+    return heard
+
+
 def lossy(encoder, outbox):
     for _ in range(3):
         outbox.put(encoder.encode(update(smile()))[0])
@@ -65,7 +85,7 @@ def lossy(encoder, outbox):
 
 
 @pytest.fixture(scope="module")
-def sent():
+def sent(tmp_path_factory):
     gaps, _ = asyncio.run(over_a_socket(lossy))
     encoder = Encoder("e")
     encoder.encode(update(smile()))
@@ -82,7 +102,8 @@ def sent():
     for body in bodies:
         for surface in body.get("surfaces", ()):
             surface.get("smiles", []).clear()
-    return asyncio.run(conversation()) + gaps + bodies
+    path = tmp_path_factory.mktemp("acts") / "audit.ndjson"
+    return asyncio.run(conversation()) + asyncio.run(acts(path)) + gaps + bodies
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e not in REQUESTS], ids=lambda e: e.get("type", "page"))
@@ -92,9 +113,16 @@ def test_every_example_has_the_shape_of_what_is_sent(example, sent):
 
 def test_every_type_and_every_request_is_shown(sent):
     assert {m["type"] for m in sent if "type" in m} == {e["type"] for e in EXAMPLES if "type" in e}
-    assert [request["op"] for request in REQUESTS] == ["subscribe", "unsubscribe", "ping", "subscribe"]
+    assert [request["op"] for request in REQUESTS] == [
+        "subscribe",
+        "unsubscribe",
+        "ping",
+        "subscribe",
+        "lock",
+        "unlock",
+    ]
     acks = [message["op"] for message in sent if message.get("type") == "ack"]
-    assert acks[:3] == ["subscribe", "unsubscribe", "ping"]
+    assert acks[:3] + acks[-2:] == ["subscribe", "unsubscribe", "ping", "lock", "unlock"]
 
 
 def test_every_field_of_a_smile_is_explained(sent):
