@@ -84,7 +84,8 @@ class Audit:
     ) -> None:
         async with self._writing:
             self._task.cancel()
-        await self.flush()
+        if not await self.flush():
+            log.error("audit.unwritten", path=str(self._path), lines=len(self._waiting))
         self._thread.shutdown()
         os.close(self._file)
 

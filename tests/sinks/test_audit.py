@@ -215,8 +215,12 @@ def test_a_log_that_is_deleted_under_kvd_counts_as_failing(tmp_path):
             with pytest.raises(AuditError, match="was deleted"):
                 await audit.record("lock", {})
             assert audit.statistics().failing
+            audit.note("stopped", {})
 
-    asyncio.run(run())
+    with capture_logs() as events:
+        asyncio.run(run())
+    assert [event["event"] for event in events] == ["audit.failed", "audit.unwritten"]
+    assert events[-1]["lines"] == 2  # that it failed, and that it stopped
 
 
 def test_the_event_loop_goes_on_while_the_disk_is_busy(tmp_path):
