@@ -20,7 +20,7 @@ from kvd.wire import Message
 
 TICK_S = 0.05
 SURVEYS = 10  # of all sockets, within the time after which one is silent or stalled
-SLICE, SLICE_BYTES = 64, 2**21  # written between two turns of the event loop: somewhat more than half a millisecond
+SLICE, SLICE_BYTES = 48, 2**21  # written in one turn of the event loop: about half a millisecond
 log = structlog.get_logger()
 
 
