@@ -210,12 +210,12 @@ def schema(
 
 @app.command()
 def bench(as_json: AsJson = False) -> None:
-    """Measure what a frame and a fit cost. Each beside a bare floor, on loopback, in one run."""
+    """Measure what a frame, a fit and a delivery cost. Each beside a bare floor, on loopback, in one run."""
     with mendable():
         from kvd import bench as benchmarks  # noqa: PLC0415
 
         configure(Log(level="warning"))
-        with tables.working("measuring; this takes about a minute"):
+        with tables.working("measuring; this takes about two minutes"):
             measured = _run(benchmarks.measure())
         if as_json:
             _print_json(measured)
