@@ -11,6 +11,7 @@ from ssl import SSLContext
 
 from kvd.client.address import DEFAULT_URL, address
 from kvd.client.errors import ClientError, Interrupted, Refused, RequestRefused, Unreachable
+from kvd.client.link import Timing
 from kvd.client.pages import surface_page
 from kvd.client.stream import Held, Statistics, Stream
 from kvd.client.sync import SyncStream
@@ -18,7 +19,7 @@ from kvd.wire import Atm
 
 __all__ = [
     "DEFAULT_URL", "Atm", "ClientError", "Held", "Interrupted", "Refused", "RequestRefused", "Statistics", "Stream",
-    "SyncStream", "Unreachable", "address", "connect", "connect_sync", "surface_page",
+    "SyncStream", "Timing", "Unreachable", "address", "connect", "connect_sync", "surface_page",
 ]  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def connect(
     that is silent for `silent_s` is lost: kvd sends heartbeats, every 5 s by default. Entering the block raises
     Unreachable if nobody answers and Refused if kvd will not let the client in. Raises ClientError for a bad address.
     """
-    return Stream(address(url, token, ssl), patience_s, silent_s)
+    return Stream(address(url, token, ssl), Timing(patience_s, silent_s))
 
 
 def connect_sync(

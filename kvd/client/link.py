@@ -5,7 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from ssl import SSLCertVerificationError
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,15 +17,27 @@ from kvd.client.errors import Interrupted, RequestRefused
 from kvd.client.frames import Frame
 from kvd.client.refusals import read_error, turned_away, unreachable, untrusted
 
-FIRST_S = 0.25  # the first attempt to come back follows within this; then doubled each time, with full jitter
-CAP_S = 30.0
-SETTLED_S = 10.0  # a connection that lived so long starts the waits at the beginning again
 OPEN_S = 5.0
 CLOSE_S = 1.0
 MAX_FRAME_BYTES = 16 * 1024 * 1024  # the snapshot of a surface is a few hundred KB
 
 Hear = Callable[[bytes], Frame]
 Answer = Callable[[Frame | None], object]  # told of the ack or error; None: the connection was lost before it came
+
+
+class Timing(NamedTuple):
+    """When a stream counts as lost, and how to come back; all in seconds.
+
+    The first connection is tried for ``patience_s``. One that is silent for ``silent_s``, though pinged in between, is
+    lost. The first attempt to come back follows within ``first_s``; then that is doubled each time, up to ``cap_s``,
+    with full jitter. A connection that has lived for ``settled_s`` starts the waits at the beginning again.
+    """
+
+    patience_s: float = 0.0
+    silent_s: float = 15.0
+    first_s: float = 0.25
+    cap_s: float = 30.0
+    settled_s: float = 10.0
 
 
 class Lost(Exception):
@@ -37,30 +49,27 @@ class Lost(Exception):
 
 
 class Link:
-    """Keeps one connection; what is silent for `silent_s`, though pinged in between, is lost.
+    """Keeps one connection. `opened` is set when there is one for the first time; `reason` is that of the last loss."""
 
-    `opened` is set when there is a connection for the first time; `reason` is that of the last loss.
-    """
-
-    def __init__(self, address: Address, silent_s: float) -> None:
+    def __init__(self, address: Address, timing: Timing) -> None:
         self.opened = asyncio.Event()
         self.connected = False
         self.connections = self.messages = 0
         self.reason = ""
         self._address = address
-        self._silent_s = silent_s
+        self._timing = timing
         self._now_s = asyncio.get_running_loop().time
         self._heard_s = 0.0
         self._to_send: asyncio.Queue[tuple[bytes, Answer]] = asyncio.Queue()
         self._answers: deque[Answer] = deque()
 
-    async def run(self, greet: Callable[[], object], hear: Hear, patience_s: float) -> NoReturn:
-        """Keep the connection until cancelled. Raises Refused, and Unreachable if the first is not had in `patience_s`.
+    async def run(self, greet: Callable[[], object], hear: Hear) -> NoReturn:
+        """Keep the connection until cancelled. Raises Refused, and Unreachable if the first is not had in time.
 
         `greet` is called on every connection before anything is read from it; `hear` gets every message and raises Lost
         to have the connection made anew.
         """
-        failures, began_s = 0, self._now_s()
+        timing, failures, began_s = self._timing, 0, self._now_s()
         while True:
             opened_s = retry_after_s = 0.0
             try:
@@ -71,13 +80,13 @@ class Link:
                 lost = group.exceptions[0]
                 assert isinstance(lost, Lost)
                 self.reason, retry_after_s = str(lost), lost.retry_after_s
-            if not self.opened.is_set() and self._now_s() - began_s >= patience_s:
+            if not self.opened.is_set() and self._now_s() - began_s >= timing.patience_s:
                 raise unreachable(self._address, self.reason)
-            if opened_s and self._now_s() - opened_s >= SETTLED_S:
+            if opened_s and self._now_s() - opened_s >= timing.settled_s:
                 failures = 0
-            wait_s = random.random() * min(CAP_S, FIRST_S * 2.0 ** min(failures, 60))
+            wait_s = random.random() * min(timing.cap_s, timing.first_s * 2.0 ** min(failures, 60))
             failures += 1
-            await asyncio.sleep(max(wait_s, min(retry_after_s, CAP_S)))
+            await asyncio.sleep(max(wait_s, min(retry_after_s, timing.cap_s)))
 
     def post(self, request: dict[str, Any], answer: Answer) -> None:
         """Send a request; `answer` is called with the answer before anything that comes after it is heard."""
@@ -164,7 +173,7 @@ class Link:
 
     async def _watch(self, socket: ClientConnection) -> NoReturn:
         """After two thirds of the limit in silence ask for a sign of life, and give it the last third."""
-        third_s = self._silent_s / 3
+        third_s = self._timing.silent_s / 3
         while True:
             await asyncio.sleep(max(0.0, self._heard_s + 2 * third_s - self._now_s()))
             if self._now_s() - self._heard_s < 2 * third_s:
@@ -174,7 +183,7 @@ class Link:
             await asyncio.sleep(third_s)
             if self._heard_s == heard_s:
                 socket.transport.abort()
-                raise Lost(f"nothing heard for {self._silent_s:g} s")
+                raise Lost(f"nothing heard for {self._timing.silent_s:g} s")
 
     def _drop_answers(self) -> None:
         while not self._to_send.empty():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from kvd.client.address import Address
 from kvd.client.errors import ClientError
-from kvd.client.link import Link
+from kvd.client.link import Link, Timing
 from kvd.client.pages import iso, surface_page
 from kvd.client.subscriptions import Subscriptions
 from kvd.client.weirs import Messages, Newest, Surfaces
@@ -46,17 +46,16 @@ class Stream:
     ClientError if kvd comes to refuse.
     """
 
-    def __init__(self, address: Address, patience_s: float, silent_s: float) -> None:
+    def __init__(self, address: Address, timing: Timing) -> None:
         self._address = address
-        self._patience_s = patience_s
-        self._silent_s = silent_s
+        self._timing = timing
         self._parts: tuple[Link, Subscriptions] | None = None
 
     async def __aenter__(self) -> Self:
-        link = Link(self._address, self._silent_s)
+        link = Link(self._address, self._timing)
         subscriptions = Subscriptions(link.post)
         self._parts = link, subscriptions
-        self._keeping = asyncio.create_task(link.run(subscriptions.greet, subscriptions.hear, self._patience_s))
+        self._keeping = asyncio.create_task(link.run(subscriptions.greet, subscriptions.hear))
         self._keeping.add_done_callback(lambda task: subscriptions.end(_error(task)))
         opened = asyncio.create_task(link.opened.wait())
         try:

@@ -4,19 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from smiles import NOON
+from smiles import NOON, SECOND
 
 from kvd.config import Publish
 from kvd.sinks.publish import Publisher
-from kvd.wire import Encoder
+from kvd.wire import Encoder, Ring
 
 
 @asynccontextmanager
-async def publisher(
-    epoch: str = "e1", port: int = 0, encoder: Encoder | None = None, within_s: float = 20.0, **settings
-) -> AsyncIterator[Publisher]:
-    """Serves while the block lasts, for `within_s` at most."""
-    made = Publisher(Publish(port=port, **settings), encoder or Encoder(epoch), dict, lambda: b"", lambda: NOON)
+async def publisher(epoch: str = "e1", within_s: float = 20.0, **settings) -> AsyncIterator[Publisher]:
+    """Serves while the block lasts, for `within_s` at most; what it has sent in 60 s can be had again."""
+    encoder = Encoder(epoch, Ring(60 * SECOND, 64 << 20))
+    made = Publisher(Publish(port=0, **settings), encoder, dict, lambda: b"", lambda: NOON)
     async with asyncio.timeout(within_s), made:
         yield made
 
