@@ -93,7 +93,7 @@ class SyncStream:
 
     def _each(self, iterator: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         try:
-            while True:
+            while not self._loop.is_closed():
                 try:
                     yield self._do(_next(iterator))
                 except StopAsyncIteration:
