@@ -117,6 +117,7 @@ class SyncStream:
             raise
 
     def _stop(self) -> None:
+        self._do(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
