@@ -55,12 +55,18 @@ class Sent(NamedTuple):
     cut: dict[str, int]
     errors: dict[str, int]
     tokens: dict[str, Use]
+    gaps: dict[str, int]
+    resumed: int
+    unmoved: dict[str, int]
+    ring_bytes: int
+    ring_s: float
 
 
 FEED = Feed(1000, 400_000, 1, {"combo": 3, "after expiry": 2}, 1, 2, True, 0.25, 930, 929)
 SENT = Sent(
     3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 4, {"stalled": 1}, {"bad_json": 2},
     {"desk": Use(2, 40, {"too_many_messages": 3}), "dashboard": Use(1, 7, {})},
+    {"slow": 1}, 6, {"smile": 7, "atm": 2}, 4096, 59.5,
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from kvd.sinks.publish import Publisher
 from kvd.sinks.record import Recorder
 from kvd.surface import SurfaceUpdate
 from kvd.venues import Venue, deribit
-from kvd.wire import Encoder, Ring, iso
+from kvd.wire import Encoder, Moved, Ring, iso
 
 VENUES: dict[str, Venue] = {"deribit": deribit}
 OBSERVE_S = 1.0
@@ -54,7 +54,9 @@ class Daemon:
         self._denied: dict[tuple[str, str], tuple[int, ...]] = {}
         self._stopping = False
         ring = Ring(int(settings.publish.resume_s * 1e6), int(settings.publish.resume_mib * 2**20))
-        encoder = Encoder(f"{self.clock.now_us():x}", ring)
+        encoder = Encoder(
+            f"{self.clock.now_us():x}", ring, Moved(settings.publish.moved_sds, settings.publish.atm_moved_sds)
+        )
         self.journal = Journal(settings, encoder.epoch, self.clock.now_us)
         self.hand = Hand(settings.lock, self.journal, encoder, self.inbox.put, self.clock.now_us)
         self.journal.ending = self.hand.ending

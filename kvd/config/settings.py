@@ -88,6 +88,8 @@ class Publish(Struct, frozen=True, forbid_unknown_fields=True):
     stalled_after_s: Positive = 5.0
     resume_s: NotNegative = 60.0
     resume_mib: NotNegative = 128.0
+    moved_sds: NotNegative = 0.0
+    atm_moved_sds: NotNegative = 0.0
     history_h: Annotated[float, Meta(ge=0, le=168)] = 6.0
 
 

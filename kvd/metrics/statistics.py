@@ -146,3 +146,23 @@ class PublisherStatistics(Protocol):
     @property
     def tokens(self) -> Mapping[str, TokenStatistics]:
         """What was done with each token, by the name of its holder."""
+
+    @property
+    def gaps(self) -> Mapping[str, int]:
+        """Gaps that subscribers were told of, by reason."""
+
+    @property
+    def resumed(self) -> int:
+        """Topics that subscribers who came back took up where they had left them."""
+
+    @property
+    def unmoved(self) -> Mapping[str, int]:
+        """Smiles not sent for not having moved, by kind."""
+
+    @property
+    def ring_bytes(self) -> int:
+        """What is kept of the stream for who comes back."""
+
+    @property
+    def ring_s(self) -> float:
+        """How far back that goes."""

@@ -46,7 +46,9 @@ class Statistics(NamedTuple):
     """What the publisher has done: counts by kind of message, by reason of a cut, by code of an error.
 
     `buffered_bytes` waits in the transports of all clients now; `overwrites` is what conflation has cost them;
-    `tokens` says by name what each holder of a token has done.
+    `tokens` says by name what each holder of a token has done; `gaps` counts by reason who heard of one, `resumed`
+    topics taken up where they were left, `unmoved` by kind the smiles not sent for not having moved; `ring_bytes` and
+    `ring_s` are what is kept for who comes back, and how far back.
     """
 
     clients: int
@@ -58,6 +60,11 @@ class Statistics(NamedTuple):
     cut: dict[str, int]
     errors: dict[str, int]
     tokens: dict[str, Use]
+    gaps: dict[str, int]
+    resumed: int
+    unmoved: dict[str, int]
+    ring_bytes: int
+    ring_s: float
 
 
 class Publisher:
@@ -145,6 +152,11 @@ class Publisher:
             cut=dict(self._audience.cut),
             errors=dict(self._errors),
             tokens=self._door.keyring.uses(),
+            gaps=dict(self._tally.gaps),
+            resumed=self._tally.resumed,
+            unmoved=dict(self._encoder.unmoved),
+            ring_bytes=self._encoder.ring.held_bytes,
+            ring_s=self._encoder.ring.span_us / 1e6,
         )
 
     async def close(self) -> None:

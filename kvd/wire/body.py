@@ -20,9 +20,8 @@ KNOTS = orjson.Fragment(orjson.dumps(RESIDUAL_KNOTS))
 
 
 class Record(NamedTuple):
-    """Said of a smile, or of an expiry that left (then `smile` is None): in `atm` topics `small`, else `whole`."""
+    """What is said of a smile, or of an expiry that left: `small` in `atm` topics, `whole` in all others."""
 
-    smile: Smile | None
     whole: bytes
     small: bytes
 
@@ -37,7 +36,7 @@ def _encoded(smile: Smile, points: DeltaPoints) -> Record:
     whole = orjson.dumps(_whole(smile, small, points), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in whole:
         _refuse_non_finite(smile)
-    return Record(smile, trim(whole), trim(orjson.dumps(small, option=orjson.OPT_SERIALIZE_NUMPY)))
+    return Record(trim(whole), trim(orjson.dumps(small, option=orjson.OPT_SERIALIZE_NUMPY)))
 
 
 def trim(encoded: bytes) -> bytes:
@@ -57,7 +56,7 @@ def encode_withdrawn(update: SurfaceUpdate, expiry_us: int) -> Record:
         "publish_time": iso(update.publish_us),
     }
     encoded = trim(orjson.dumps(body))
-    return Record(None, encoded, encoded)
+    return Record(encoded, encoded)
 
 
 @lru_cache(maxsize=4096)

@@ -6,9 +6,11 @@ from typing import Literal
 import orjson
 
 from kvd.surface import SurfaceUpdate
-from kvd.wire.body import Kind, Record, encode_smiles, encode_withdrawn, trim
+from kvd.wire.body import Kind, Record, encode_withdrawn, trim
 from kvd.wire.message import Message
+from kvd.wire.moved import EVERYTHING, Moved
 from kvd.wire.naming import Family, Naming
+from kvd.wire.newest import FAST, Newest
 from kvd.wire.ring import Entry, Ring
 
 KINDS: tuple[Kind, ...] = ("surface", "smile", "atm")
@@ -19,16 +21,22 @@ class Encoder:
     """Numbers the messages of every topic and remembers the newest of each smile for snapshots, and in `ring` what was
     sent lately for those who come back; without one, nobody can take up a topic where it was left.
 
-    `epoch` is new at every start of a daemon and fixed for a replay: sequence numbers count within it, from 1.
+    `epoch` is new at every start of a daemon and fixed for a replay: sequence numbers count within it, from 1. A smile
+    that has not `moved` enough since it was sent is not sent, and is in no snapshot: who comes late sees what all see.
     """
 
-    def __init__(self, epoch: str, ring: Ring | None = None) -> None:
+    def __init__(self, epoch: str, ring: Ring | None = None, moved: Moved = EVERYTHING) -> None:
         self.epoch = epoch
         self.ring = Ring(0, 0) if ring is None else ring
         self._seq: dict[str, int] = {}
-        self._newest: dict[Family, dict[int, Record]] = {}
+        self._newest = Newest(moved)
         self._naming = Naming()
         self._status: dict[str, bytes] = {}
+
+    @property
+    def unmoved(self) -> Mapping[str, int]:
+        """How many smiles were not sent for not having moved, by kind: `smile` (as of `surface` topics) and `atm`."""
+        return self._newest.unmoved
 
     def encode(self, update: SurfaceUpdate) -> tuple[Message, ...]:
         """Three messages (surface, smile, atm) for every smile that moved or left.
@@ -36,15 +44,12 @@ class Encoder:
         Raises ValueError naming the field if a number is not finite; then nothing is numbered or remembered.
         """
         family = (update.venue, update.underlying)
-        changed = encode_smiles(update.smiles)
-        newest = self._newest.setdefault(family, {})
         messages: list[Message] = []
-        for smile, record in zip(update.smiles, changed, strict=True):
-            newest[smile.expiry_us] = record
-            messages += self._send(update, smile.expiry_us, record)
+        for sent in self._newest.take(family, update.smiles):
+            messages += self._send(update, sent.expiry_us, sent.record, sent.kinds)
         for expiry_us in update.withdrawn:
-            newest.pop(expiry_us, None)
-            messages += self._send(update, expiry_us, encode_withdrawn(update, expiry_us))
+            self._newest.forget(family, expiry_us)
+            messages += self._send(update, expiry_us, encode_withdrawn(update, expiry_us), KINDS)
             self._naming.forget(family, expiry_us)
         return tuple(messages)
 
@@ -52,7 +57,7 @@ class Encoder:
         """One message of the topic ``status``. Records of the same `venue` replace each other."""
         venue = str(record.get("venue", ""))
         self._status[venue] = body = trim(orjson.dumps(dict(record)))
-        self.ring.put(Entry(self.ring.newest_us, ("status",), body, body))
+        self.ring.put(Entry(None, ("status",), body, body))
         return Message("status", ("status", venue), self._number("status"), self.epoch, body)
 
     def topics(self) -> Iterator[str]:
@@ -94,27 +99,27 @@ class Encoder:
 
     def surfaces(self) -> dict[Family, list[bytes]]:
         """The newest bodies of the `surface` topics by (venue, underlying), nearest expiry first."""
-        return {
-            family: [records[expiry_us].whole for expiry_us in sorted(records)]
-            for family, records in self._newest.items()
-            if records
-        }
+        return {family: [record.whole for record in self._newest.of(family)] for family in self._newest.families()}
 
     def _bodies(self, topic: str) -> list[bytes]:
         if topic == "status":
             return list(self._status.values())
         kind, venue, underlying = topic.split(".")[:3]
-        records = self._newest.get((venue, underlying), {})
-        if kind == "smile":
-            alone = records.get(self._naming.expiry_us(topic) or 0)
-            return [alone.whole] if alone else []
-        found = [records[expiry_us] for expiry_us in sorted(records)]
-        return [record.small if kind == "atm" else record.whole for record in found]
+        if kind != "smile":
+            records = self._newest.of((venue, underlying))
+            return [record.small if kind == "atm" else record.whole for record in records]
+        alone = self._newest.get((venue, underlying), self._naming.expiry_us(topic) or 0)
+        return [alone.whole] if alone else []
 
-    def _send(self, update: SurfaceUpdate, expiry_us: int, record: Record) -> Iterator[Message]:
-        topics = self._naming.of((update.venue, update.underlying), expiry_us)
-        self.ring.put(Entry(update.publish_us, topics, record.whole, record.small))
-        for kind, topic in zip(KINDS, topics, strict=True):
+    def _send(
+        self, update: SurfaceUpdate, expiry_us: int, record: Record, kinds: tuple[Kind, ...]
+    ) -> Iterator[Message]:
+        every = self._naming.of((update.venue, update.underlying), expiry_us)
+        topics = every if kinds == KINDS else tuple(getattr(every, kind) for kind in kinds)
+        whole = b"" if kinds == FAST else record.whole
+        small = record.small if "atm" in kinds else b""
+        self.ring.put(Entry(update.publish_us, topics, whole, small))
+        for kind, topic in zip(kinds, topics, strict=True):
             body = record.small if kind == "atm" else record.whole
             yield Message(kind, (topic, expiry_us), self._number(topic), self.epoch, body)
 

@@ -12,9 +12,12 @@ OVERHEAD_BYTES = 288  # of an entry beside its bodies: the record, two heads of 
 
 
 class Entry(NamedTuple):
-    """One message of each of `topics`: `small` is its body in `atm` topics, `whole` in all others."""
+    """One message of each of `topics`: `small` is its body in `atm` topics, `whole` in others, empty without such.
 
-    at_us: int
+    What has no time of its own has None for `at_us`, and is as old as what is published next.
+    """
+
+    at_us: int | None
     topics: tuple[str, ...]
     whole: bytes
     small: bytes
@@ -37,27 +40,27 @@ class Ring:
         self._entries: deque[Entry] = deque()
         self._runs: dict[str, deque[Entry]] = {}
         self._newest_us = 0
+        self._timeless = 0  # the newest entries of which that is not known yet
         self.held_bytes = 0
 
     @property
     def span_us(self) -> int:
         """How far back it goes."""
-        return self._newest_us - self._entries[0].at_us if self._entries else 0
-
-    @property
-    def newest_us(self) -> int:
-        """The latest instant that any entry has had; 0 before the first."""
-        return self._newest_us
+        oldest_us = self._entries[0].at_us if self._entries else None
+        return 0 if oldest_us is None else self._newest_us - oldest_us
 
     def put(self, entry: Entry) -> None:
         """Add what is sent now, and let go of what is too old or too much."""
-        self._newest_us = max(self._newest_us, entry.at_us)
         self._entries.append(entry)
         self.held_bytes += entry.size_bytes
         for topic in entry.topics:
             self._runs.setdefault(topic, deque()).append(entry)
+        if entry.at_us is None:
+            self._timeless += 1
+        else:
+            self._date(entry.at_us)
         oldest_us = self._newest_us - self._keep_us
-        while self._entries and (self.held_bytes > self._keep_bytes or self._entries[0].at_us < oldest_us):
+        while self._entries and (self.held_bytes > self._keep_bytes or _is_before(self._entries[0], oldest_us)):
             self._let_go()
 
     def count(self, topic: str) -> int:
@@ -69,11 +72,22 @@ class Ring:
         run = self._runs[topic] if count else deque[Entry]()
         return (run[at] for at in range(-count, 0))
 
+    def _date(self, at_us: int) -> None:
+        self._newest_us = max(self._newest_us, at_us)
+        for at in range(-1 - self._timeless, -1):
+            self._entries[at] = self._entries[at]._replace(at_us=at_us)
+        self._timeless = 0
+
     def _let_go(self) -> None:
         entry = self._entries.popleft()
+        self._timeless -= entry.at_us is None
         self.held_bytes -= entry.size_bytes
         for topic in entry.topics:
             run = self._runs[topic]
             run.popleft()
             if not run:
                 del self._runs[topic]
+
+
+def _is_before(entry: Entry, us: int) -> bool:
+    return entry.at_us is not None and entry.at_us < us
