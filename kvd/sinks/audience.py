@@ -16,7 +16,7 @@ from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
 from kvd.sinks.requests import Bucket
 from kvd.sinks.subscriptions import Group, Subscriptions
 from kvd.sinks.tokens import Holder
-from kvd.wire import Message
+from kvd.wire import Coding, Message
 
 TICK_S = 0.05
 SURVEYS = 10  # of all sockets, within the time after which one is silent or stalled
@@ -67,7 +67,7 @@ class Audience:
 
     def __init__(self, stalled_after_s: float, tally: Tally) -> None:
         self.sessions: set[Session] = set()
-        self.subscriptions: Subscriptions[Session] = Subscriptions()
+        self.subscriptions: Subscriptions[Session, Coding] = Subscriptions(lambda session: session.outbox.coding)
         self.cut: Counter[str] = Counter()
         self._stalled_after_s = stalled_after_s
         self._tally = tally
@@ -101,14 +101,14 @@ class Audience:
             return
         if not self._underway.isdisjoint(message.key for message in messages):
             self.settle()
-        heard: dict[Group[Session], list[Message]] = {}
+        heard: dict[Group[Session, Coding], list[Message]] = {}
         for message in messages:
             for group in self.subscriptions.groups(message.topic):
                 heard.setdefault(group, []).append(message)
-        bundles: dict[tuple[Message, ...], Bundle] = {}
+        bundles: dict[tuple[Coding, tuple[Message, ...]], Bundle] = {}
         for group, its in heard.items():
-            same = tuple(its)
-            bundle = bundles[same] = bundles.get(same) or Bundle(same)
+            same = (group.kind, tuple(its))
+            bundle = bundles[same] = bundles.get(same) or Bundle(same[1], group.kind)
             self._deliveries.append(Delivery(bundle, group.clients))
         if heard:
             self._underway.update(message.key for message in messages)

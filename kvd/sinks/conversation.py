@@ -51,7 +51,7 @@ class Conversation:
         """Do what a frame asks, or say why not."""
         try:
             self._ration(session)
-            request = read(frame)
+            request = read(frame, session.outbox.coding)
             if isinstance(request, Request):
                 self._do(session, request)
             else:

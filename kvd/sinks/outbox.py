@@ -9,11 +9,10 @@ import asyncio
 from collections import Counter
 from typing import NamedTuple
 
-import orjson
-
 from kvd.latest import Latest
 from kvd.sinks.frames import Bundle, frame_head
-from kvd.wire import Encoder, Message
+from kvd.wire import Coding, Encoder, Message
+from kvd.wire.coding import encode
 
 SOCKET_BYTES = 256 * 1024
 
@@ -63,7 +62,10 @@ class Outbox:
     that is taken up again (`Cursor`) or one that cannot be (`Restart`).
     """
 
-    def __init__(self, transport: asyncio.WriteTransport, encoder: Encoder, tally: Tally) -> None:
+    def __init__(
+        self, transport: asyncio.WriteTransport, encoder: Encoder, tally: Tally, coding: Coding = "json"
+    ) -> None:
+        self.coding = coding
         self._transport = transport
         self._encoder = encoder
         self._tally = tally
@@ -116,7 +118,7 @@ class Outbox:
 
     def put_answer(self, answer: dict[str, object]) -> None:
         """Have an answer written after all that waits now; answers do not replace each other."""
-        self._append(orjson.dumps(answer))
+        self._append(encode(answer, self.coding))
 
     def flush(self) -> None:
         """Write what fits into the transport's buffer; the rest stays in its slots."""
@@ -152,7 +154,7 @@ class Outbox:
             return self._frame("answer", waiting, parts)
         if isinstance(waiting, str):
             self._sent_seq[waiting] = self._encoder.seq(waiting)
-            return self._frame("snapshot", self._encoder.snapshot(waiting), parts)
+            return self._frame("snapshot", self._encoder.snapshot(waiting, self.coding), parts)
         topic, seq, reason = waiting
         size = self._gap(topic, seq + 1, self._encoder.seq(topic), reason, parts)
         return size + self._write(topic, parts)
@@ -165,7 +167,7 @@ class Outbox:
         if last is not None and last != message.prev_seq:
             size = self._gap(message.topic, last + 1, message.prev_seq, "slow", parts)
         self._sent_seq[message.topic] = message.seq
-        return size + self._frame(message.kind, message.payload, parts)
+        return size + self._frame(message.kind, message.encoded(self.coding), parts)
 
     def _advance(self, cursor: Cursor, room: int, parts: list[bytes], unfinished: list[Cursor]) -> int:
         """Write what follows the cursor as far as there is room; returns its size in bytes.
@@ -190,10 +192,10 @@ class Outbox:
         self._tally.gaps[reason] += 1
         numbers = {"topic": topic, "from_seq": from_seq, "to_seq": to_seq}
         gap = {"type": "gap", **numbers, "epoch": self._encoder.epoch, "reason": reason}
-        return self._frame("gap", orjson.dumps(gap), parts)
+        return self._frame("gap", encode(gap, self.coding), parts)
 
     def _frame(self, kind: str, payload: bytes, parts: list[bytes]) -> int:
         self._tally.sent[kind] += 1
-        parts.append(frame_head(len(payload)))
+        parts.append(frame_head(len(payload), self.coding))
         parts.append(payload)
         return len(payload)

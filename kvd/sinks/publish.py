@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from weakref import WeakSet
@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import State
+from websockets.typing import Subprotocol
 
 from kvd.config import ConfigError, Publish
 from kvd.sinks.answers import Followed, Sources, nothing
@@ -32,11 +33,12 @@ from kvd.sinks.requests import Bucket
 from kvd.sinks.tls import context
 from kvd.sinks.tokens import Holder, Use
 from kvd.surface import SurfaceUpdate
-from kvd.wire import Encoder, Message, iso
+from kvd.wire import SUBPROTOCOLS, Encoder, Message, iso
 
 CLIENT_FRAME_BYTES = 64 * 1024
 HANDSHAKE_S = 5.0
 CLOSE_S = 1.0
+JSON = "kvd.v1.json"  # what is spoken if nothing is agreed on
 log = structlog.get_logger()
 _library_log = logging.getLogger("kvd.publish.websockets")
 _library_log.setLevel(logging.CRITICAL)  # it would write a traceback for every stranger's bad handshake
@@ -184,6 +186,7 @@ class Publisher:
                 self._settings.host,
                 self._settings.port,
                 process_request=self._receive,
+                select_subprotocol=_choose,
                 create_connection=self._connect,  # type: ignore[arg-type]  # a factory will do
                 compression=None,
                 server_header=None,
@@ -244,7 +247,7 @@ class Publisher:
         session = Session(
             transport,
             lambda: connection.state is State.OPEN and not transport.is_closing(),
-            Outbox(transport, self._encoder, self._tally),
+            Outbox(transport, self._encoder, self._tally, SUBPROTOCOLS[connection.subprotocol or JSON]),
             Bucket(self._settings.max_messages_per_s, self._loop.time()),
             self._holder(connection),
         )
@@ -260,3 +263,8 @@ class Publisher:
             raise
         finally:
             self._audience.leave(session)
+
+
+def _choose(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """The first coding that a client offers. Whatever else it offers, a token above all, is never the answer."""
+    return next((name for name in offered if name in SUBPROTOCOLS), None)

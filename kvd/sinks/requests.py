@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from kvd.quotes import LockOf
 from kvd.sinks.topics import complaint
-from kvd.wire import covers
+from kvd.wire import Coding, covers
 
 _EXAMPLE = '{"op":"subscribe","topics":["surface.deribit.BTC"]}'
 _LOCK_EXAMPLE = (
@@ -15,7 +15,7 @@ _LOCK_EXAMPLE = (
     '"for_s":3600}'
 )
 _UNLOCK_EXAMPLE = '{"op":"unlock","id":"..."}'
-A = TypeVar("A", "LockRequest", "UnlockRequest")
+A = TypeVar("A", "Request", "LockRequest", "UnlockRequest")
 Seq = Annotated[int, Meta(ge=0)]
 
 
@@ -62,33 +62,38 @@ class UnlockRequest(Struct, frozen=True):
     id: str
 
 
-_request = msgspec.json.Decoder(Request)
-_lock = msgspec.json.Decoder(LockRequest)
-_unlock = msgspec.json.Decoder(UnlockRequest)
-
-
-def read(frame: str | bytes) -> Request | LockRequest | UnlockRequest:
+def read(frame: str | bytes, coding: Coding = "json") -> Request | LockRequest | UnlockRequest:
     """The request in a frame. Raises RequestError, and nothing else, whatever the frame holds."""
-    if isinstance(frame, bytes):
+    if coding == "json" and isinstance(frame, bytes):
         raise RequestError("bad_frame", f"send text frames, not binary ones, such as {_EXAMPLE}")
+    if coding == "msgpack" and isinstance(frame, str):
+        raise RequestError("bad_frame", f"send binary frames, not text, of MessagePack that says such as {_EXAMPLE}")
     try:
-        request = _request.decode(frame)
+        request = _decode(frame, Request)
     except msgspec.ValidationError as error:
         raise RequestError("bad_request", f"{error}; send such as {_EXAMPLE}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise RequestError("bad_json", f"not JSON ({error}); send such as {_EXAMPLE}") from None
+        code, name = ("bad_json", "JSON") if coding == "json" else ("bad_msgpack", "MessagePack")
+        raise RequestError(code, f"not {name} ({error}); send such as {_EXAMPLE}") from None
     if request.op == "lock":
-        return _act(_lock, frame, _LOCK_EXAMPLE)
+        return _act(frame, LockRequest, _LOCK_EXAMPLE)
     if request.op == "unlock":
-        return _act(_unlock, frame, _UNLOCK_EXAMPLE)
+        return _act(frame, UnlockRequest, _UNLOCK_EXAMPLE)
     if request.op != "ping" and not request.topics:
         raise RequestError("bad_request", f'"{request.op}" needs "topics", a list of names; send such as {_EXAMPLE}')
     return request
 
 
-def _act(decoder: msgspec.json.Decoder[A], frame: str, example: str) -> A:
+def _decode(frame: str | bytes, kind: type[A]) -> A:
+    """A text frame is JSON, a binary one MessagePack."""
+    if isinstance(frame, str):
+        return msgspec.json.decode(frame, type=kind)
+    return msgspec.msgpack.decode(frame, type=kind)
+
+
+def _act(frame: str | bytes, kind: type[A], example: str) -> A:
     try:
-        return decoder.decode(frame)
+        return _decode(frame, kind)
     except msgspec.ValidationError as error:
         raise RequestError("bad_lock", f"{error}; send such as {example}") from None
 

@@ -1,17 +1,19 @@
-"""The table of who listens to what, by groups of clients that listen to the same."""
+"""The table of who listens to what, by groups of clients of a kind that listen to the same."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from kvd.wire import covers
 
 C = TypeVar("C")
+K = TypeVar("K")
 
 
-class Group(Generic[C]):
-    """The clients of one set of patterns, and the topics seen so far that these match."""
+class Group(Generic[C, K]):
+    """The clients of one kind and one set of patterns, and the topics seen so far that these match."""
 
-    def __init__(self, patterns: frozenset[str], topics: set[str]) -> None:
+    def __init__(self, kind: K, patterns: frozenset[str], topics: set[str]) -> None:
+        self.kind = kind
         self.patterns = patterns
         self.topics = topics
         self._clients: dict[C, None] = {}  # in the order of their coming
@@ -38,13 +40,17 @@ class Group(Generic[C]):
         self._listed = ()
 
 
-class Subscriptions(Generic[C]):
-    """Clients by pattern, with the groups that listen to every topic seen so far ready at hand."""
+class Subscriptions(Generic[C, K]):
+    """Clients by pattern, with the groups that listen to every topic seen so far ready at hand.
 
-    def __init__(self) -> None:
-        self._group_of: dict[C, Group[C]] = {}
-        self._groups: dict[frozenset[str], Group[C]] = {}
-        self._listening: dict[str, dict[Group[C], None]] = {}
+    `kind_of` tells apart clients that cannot be in one group even if they listen to the same.
+    """
+
+    def __init__(self, kind_of: Callable[[C], K]) -> None:
+        self._kind_of = kind_of
+        self._group_of: dict[C, Group[C, K]] = {}
+        self._groups: dict[tuple[K, frozenset[str]], Group[C, K]] = {}
+        self._listening: dict[str, dict[Group[C, K], None]] = {}
 
     def __len__(self) -> int:
         return sum(len(group) * len(group.patterns) for group in self._groups.values())
@@ -72,11 +78,11 @@ class Subscriptions(Generic[C]):
         if group is not None:
             group.discard(client)
             if not group:
-                del self._groups[group.patterns]
+                del self._groups[group.kind, group.patterns]
                 for topic in group.topics:
                     del self._listening[topic][group]
 
-    def groups(self, topic: str) -> Iterable[Group[C]]:
+    def groups(self, topic: str) -> Iterable[Group[C, K]]:
         """The groups that get `topic`; nobody is in two of them. Not to be changed by the caller."""
         found = self._listening.get(topic)
         if found is None:
@@ -90,9 +96,10 @@ class Subscriptions(Generic[C]):
         self.forget(client)
         if not patterns:
             return
-        group = self._groups.get(patterns)
+        kind = self._kind_of(client)
+        group = self._groups.get((kind, patterns))
         if group is None:
-            group = self._groups[patterns] = Group(patterns, topics)
+            group = self._groups[kind, patterns] = Group(kind, patterns, topics)
             for topic in topics:
                 self._listening[topic][group] = None
         group.add(client)

@@ -1,6 +1,7 @@
 """SurfaceUpdate <-> bytes: the public schema of docs/protocol.md, version 1. Pure: no socket, no clock."""
 
 from kvd.wire.body import Kind, iso
+from kvd.wire.coding import SUBPROTOCOLS, Coding
 from kvd.wire.decode import Atm, Received, decode, decode_atm, decode_smile
 from kvd.wire.encoder import Encoder, Lost
 from kvd.wire.message import Message
@@ -9,6 +10,6 @@ from kvd.wire.ring import Ring
 from kvd.wire.topics import covers
 
 __all__ = [
-    "Atm", "Encoder", "Kind", "Lost", "Message", "Moved", "Received", "Ring", "covers", "decode", "decode_atm",
-    "decode_smile", "iso",
+    "SUBPROTOCOLS", "Atm", "Coding", "Encoder", "Kind", "Lost", "Message", "Moved", "Received", "Ring", "covers",
+    "decode", "decode_atm", "decode_smile", "iso",
 ]  # fmt: skip

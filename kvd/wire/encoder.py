@@ -7,6 +7,7 @@ import orjson
 
 from kvd.surface import SurfaceUpdate
 from kvd.wire.body import Kind, Record, encode_withdrawn, trim
+from kvd.wire.coding import Coding, recode
 from kvd.wire.message import Message
 from kvd.wire.moved import EVERYTHING, Moved
 from kvd.wire.naming import Family, Naming
@@ -90,12 +91,12 @@ class Encoder:
             seq += 1
             yield Message(kind, (topic, ""), seq, self.epoch, entry.small if kind == "atm" else entry.whole)
 
-    def snapshot(self, topic: str) -> bytes:
+    def snapshot(self, topic: str, coding: Coding = "json") -> bytes:
         """The newest whole smile of every expiry of `topic`, with the topic's current seq, as a message."""
         name = "status" if topic == "status" else "smiles"
         bodies = [orjson.Fragment(body) for body in self._bodies(topic)]
         head = {"type": "snapshot", "topic": topic, "seq": self.seq(topic), "epoch": self.epoch}
-        return orjson.dumps({**head, name: bodies})
+        return recode(orjson.dumps({**head, name: bodies}), coding)
 
     def surfaces(self) -> dict[Family, list[bytes]]:
         """The newest bodies of the `surface` topics by (venue, underlying), nearest expiry first."""

@@ -3,6 +3,7 @@
 import orjson
 
 from kvd.wire.body import Kind, trim
+from kvd.wire.coding import Coding, recode
 
 
 class Message:
@@ -10,7 +11,7 @@ class Message:
     the JSON of what it says.
     """
 
-    __slots__ = ("_epoch", "_payload", "body", "key", "kind", "prev_seq", "seq", "topic")
+    __slots__ = ("_epoch", "_packed", "_payload", "body", "key", "kind", "prev_seq", "seq", "topic")
 
     def __init__(self, kind: Kind, key: tuple[str, int | str], seq: int, epoch: str, body: bytes) -> None:
         self.kind = kind
@@ -21,6 +22,7 @@ class Message:
         self._epoch = epoch
         self.body = body
         self._payload: bytes | None = None
+        self._packed: bytes | None = None
 
     @property
     def payload(self) -> bytes:
@@ -37,3 +39,11 @@ class Message:
             }
             self._payload = trim(orjson.dumps(envelope))
         return self._payload
+
+    def encoded(self, coding: Coding) -> bytes:
+        """The message in a coding: what is not JSON is made of it when first asked for, and shared as well."""
+        if coding == "json":
+            return self.payload
+        if self._packed is None:
+            self._packed = recode(self.payload, coding)
+        return self._packed

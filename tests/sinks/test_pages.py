@@ -93,7 +93,7 @@ steps = st.lists(st.tuples(st.sampled_from(["add", "remove", "forget", "look"]),
 
 @given(steps)
 def test_the_table_agrees_with_matching_every_pattern(acts):
-    table: Subscriptions[str] = Subscriptions()
+    table: Subscriptions[str, None] = Subscriptions(lambda _: None)
     model: dict[str, set[str]] = {"a": set(), "b": set()}
     for act, client, pattern in acts:
         if act == "add":

@@ -11,6 +11,7 @@ from kvd.wire.schema.fields import instant
 ERRORS = {
     "bad_frame": "a frame of the wrong kind for the coding: text for JSON, binary for MessagePack",
     "bad_json": "a frame that is not JSON",
+    "bad_msgpack": "a frame that is not MessagePack",
     "bad_request": "not a request, or a field of it is missing or wrong",
     "bad_topic": "a pattern that can match no topic",
     "not_subscribed": "unsubscribe from what was not subscribed to by these words",
