@@ -17,6 +17,7 @@ from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint
 from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
+from kvd.quotes import Lock, Unlock
 from kvd.surface import Regime, TrackRecord
 
 NEAR, FAR = NOW + 10 * DAY, NOW + 40 * DAY
@@ -31,7 +32,8 @@ class Stage:
     """A showcase with two expiries, each quoted once."""
 
     def __init__(self):
-        self.showcase = Showcase("deribit", "BTC", Calibrator(), Hand(Limits(), Dynamics()))
+        self.hand = Hand(Limits(), Dynamics())
+        self.showcase = Showcase("deribit", "BTC", Calibrator(), self.hand)
         self.forwards, self.board = Forwards(), Board()
         self.forwards.hear([quote(instrument(e, F)) for e in (NEAR, FAR)], [])
         self.rungs = {e: Rung(NOW) for e in (NEAR, FAR)}
@@ -184,3 +186,20 @@ def test_a_doubted_smile_is_shown_with_wider_bands_and_the_filter_goes_on_as_bef
     assert (wide.parameters, wide.residual) == (near.parameters, near.residual)
     assert (same.sd, same.state) == (far.sd, "live")
     np.testing.assert_array_equal(doubted.judge()[1].P, plain.judge()[1].P)
+
+
+def test_a_held_smile_can_be_locked_where_it_was_last_good():
+    stage = Stage()
+    good, far = stage.show()
+    sunk = np.concatenate((SUNK, X[1:]))
+    stage.hand.hear([Lock("1", "deribit", "BTC", NEAR, "atm_vol", None, 0.63, 1e-3, "ann", FAR, NOW)])
+    (locked,) = stage.show(sunk, touched=[0], at_us=NOW + SECOND, sd=SURE)
+    assert (locked.state, locked.reason) == ("held", "not_repairable")
+    assert locked.parameters.atm_vol == pytest.approx(0.63, abs=1e-3)
+    assert locked.locked[0].market == pytest.approx(good.parameters.atm_vol, rel=1e-12)
+    assert locked.certificate.butterfly > 0 and locked.certificate.calendar > 0
+    stage.hand.hear([Unlock("1", "deribit", "BTC", NOW)])
+    (again,) = stage.show(sunk, at_us=NOW + 2 * SECOND, sd=SURE)
+    assert (again.state, again.parameters, again.locked) == ("held", good.parameters, ())
+    (well,) = stage.show(touched=[0], at_us=NOW + 4 * SECOND)
+    assert (well.state, well.parameters, far.locked) == ("live", good.parameters, ())
