@@ -1,12 +1,13 @@
 """What the commands show on a terminal: smiles, settings, figures, progress. Plain lines where there is none."""
 
+import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -65,6 +66,15 @@ def show(smiles: Iterable[Smile]) -> None:
     out.print(smiles_table(smiles))
 
 
+def comma_separated(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows of the same names as CSV, a heading above them."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for number, row in enumerate(rows):
+        if number == 0:
+            writer.writerow(row)
+        writer.writerow(f"{v:%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(v, datetime) else v for v in row.values())
+
+
 def say(line: str) -> None:
     """A remark, on standard error, so that standard output stays the result alone."""
     err.print(line)
@@ -92,6 +102,21 @@ def live() -> Iterator[Callable[[SurfaceUpdate], None]]:
             due_us = update.publish_us + PLAIN_EVERY_US
             show(smiles)
             sys.stdout.flush()
+
+    yield follow
+
+
+@contextmanager
+def screen() -> Iterator[Callable[[Table, str], None]]:
+    """A table above a line: redrawn in place on a terminal, printed anew elsewhere."""
+    if out.is_terminal:
+        with Live(console=out, auto_refresh=False) as view:
+            yield lambda table, line: view.update(Group(table, line), refresh=True)
+        return
+
+    def follow(table: Table, line: str) -> None:
+        out.print(*([table] if table.row_count else ()), line)
+        sys.stdout.flush()
 
     yield follow
 

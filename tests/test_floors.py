@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str] | str] = {
     "report": {"surface", "quality", "checker"},
     "tune": {"config"},
     "tables": {"quotes", "surface", "config", "quality", "report"},
+    "terminal": {"surface", "client"},
     "app": ANYTHING,
     "bench": ANYTHING,
     "cli": ANYTHING,

@@ -19,15 +19,17 @@ ANSWERS_WITHIN_S = 10.0
 
 
 class SurfacePage(NamedTuple):
-    """A surface, and the body of the page it was read from."""
+    """A surface, the body of the page it was read from, and at what instant it was so; empty: it is so now."""
 
     surface: Surface
     body: bytes
+    at: str
 
 
 class _Family(Struct):
     venue: str
     smiles: list[Raw]
+    at: str = ""
 
 
 class _Page(Struct):
@@ -59,7 +61,7 @@ def surface_page(
         raise RequestRefused(
             "which_venue", f"venues with a surface of {underlying}: {there}; name one of them as venue"
         )
-    return SurfacePage(found[0], body)
+    return SurfacePage(found[0], body, page.surfaces[0].at)
 
 
 def iso(instant: datetime) -> str:

@@ -2,7 +2,8 @@
 
 Precedence: environment, then file, then the defaults. ``KVD_PUBLISH_PORT=9000`` sets ``port`` of ``[publish]``;
 lists are comma-separated. Secrets come only from the environment or, as ``KVD_..._FILE``, from the file it names.
-``KVD_CONFIG`` names the configuration file; ``KVD_DATA`` is reserved for tests.
+``KVD_CONFIG`` names the configuration file; ``KVD_URL``, ``KVD_TOKEN`` and ``KVD_TOKEN_FILE`` are for the commands that
+ask a running kvd; ``KVD_DATA`` is reserved for tests.
 """
 
 from kvd.config.settings import (

@@ -16,7 +16,7 @@ from kvd.config import tokens
 from kvd.config.settings import KEYS, SECRETS, SECTIONS, ConfigError, Settings, keys
 from kvd.config.wording import allowed, nearest, text
 
-RESERVED = frozenset({"KVD_CONFIG", "KVD_DATA"})
+RESERVED = frozenset({"KVD_CONFIG", "KVD_DATA", "KVD_TOKEN", "KVD_TOKEN_FILE", "KVD_URL"})
 VARIABLES = {f"KVD_{name.replace('.', '_').upper()}": name for name in KEYS}
 SECRET_FILES = {f"{variable}_FILE": variable for variable, name in VARIABLES.items() if name in SECRETS}
 MASK = "********"

@@ -1,20 +1,17 @@
 """The commands, each a few lines over `kvd.app`. Whatever a user can mend is one sentence and exit code 2."""
 
-import asyncio
-import os
 import ssl
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
 
 from kvd import __version__, tables
-from kvd.config import ConfigError, Loaded, Log, Publish, effective, load
+from kvd.cli import subscriber
+from kvd.cli.shell import ConfigFile, loaded, mendable, print_json, reachable, turn
+from kvd.config import ConfigError, Log, Publish, effective
 from kvd.logs import configure
 
 app = typer.Typer(
@@ -31,7 +28,6 @@ audit = typer.Typer(
 )
 app.add_typer(audit, name="audit")
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file; otherwise KVD_CONFIG.")]
 Seconds = Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so many seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Tape = Annotated[Path, typer.Argument(help="A tape: .ndjson, .ndjson.gz or .ndjson.zst.", metavar="TAPE")]
@@ -62,7 +58,7 @@ def run(
     with mendable():
         from kvd import app as wiring  # noqa: PLC0415 scipy takes most of a second, which no other command should wait for
 
-        _run(wiring.run(_load(config).settings, record, seconds))
+        turn(wiring.run(loaded(config).settings, record, seconds))
 
 
 @app.command()
@@ -75,7 +71,7 @@ def demo(
     with mendable(), tables.live() as show:
         from kvd import app as wiring  # noqa: PLC0415
 
-        _run(wiring.demo(_load(config).settings, seed, seconds, tables.served, show))
+        turn(wiring.demo(loaded(config).settings, seed, seconds, tables.served, show))
 
 
 @app.command()
@@ -96,14 +92,14 @@ def replay(
 
         if sum((output is not None, speed is not None, as_json)) > 1:
             raise ConfigError("--output, --speed and --json are three different replays; choose one of them")
-        settings = _load(config).settings
+        settings = loaded(config).settings
         if speed is not None:
-            _run(wiring.serve_tape(tape, settings, speed, tables.served))
+            turn(wiring.serve_tape(tape, settings, speed, tables.served))
             return
         with tables.progress(f"replaying {tape.name}") as progress:
             replayed = wiring.replay(tape, settings, output, as_json, progress)
         if as_json:
-            _print_json(replayed.json())
+            print_json(replayed.json())
         else:
             tables.show(replayed.smiles)
         s = replayed.statistics
@@ -124,7 +120,7 @@ def report(
     with mendable():
         from kvd import app as wiring  # noqa: PLC0415
 
-        settings = _load(config).settings
+        settings = loaded(config).settings
         with tables.progress(f"judging {tape.name}") as progress:
             reported = wiring.report(tape, settings, json_file, html_file, progress)
         if json_file is None and html_file is None:
@@ -151,13 +147,13 @@ def tune(
     with mendable():
         from kvd import app as wiring  # noqa: PLC0415
 
-        settings = _load(config).settings
+        settings = loaded(config).settings
         names = wiring.chosen(only or ())
         task = wiring.Task(settings, names, tuple(tapes), tuple(judges or ()), rounds)
         with tables.steps("tuning") as progress:
             tuned = wiring.tune(task, toml, workers, progress)
         if as_json:
-            _print_json(tuned.json())
+            print_json(tuned.json())
         else:
             tables.learnt(tuned.json())
             if toml is None:
@@ -179,11 +175,11 @@ def record(
     with mendable():
         from kvd import app as wiring  # noqa: PLC0415
 
-        settings = _load(config).settings
+        settings = loaded(config).settings
         if venue not in wiring.VENUES:
             raise ConfigError(f"there is no venue {venue!r}; --venue takes one of: {', '.join(wiring.VENUES)}")
         with tables.counting(f"recording {venue}") as progress:
-            statistics = _run(wiring.record(venue, settings, path, seconds, progress))
+            statistics = turn(wiring.record(venue, settings, path, seconds, progress))
         tables.say(f"{statistics.frames:,} frames written to {path}")
 
 
@@ -191,9 +187,9 @@ def record(
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print every setting in force. It says where each value comes from; secrets are masked."""
     with mendable():
-        rows = effective(_load(config))
+        rows = effective(loaded(config))
         if as_json:
-            _print_json({name: {"value": value, "source": source} for name, value, source in rows})
+            print_json({name: {"value": value, "source": source} for name, value, source in rows})
         else:
             tables.settings(rows)
 
@@ -205,7 +201,7 @@ def schema(
     """Print the document of the stream, or of the pages. AsyncAPI 3 and OpenAPI 3.1, as JSON."""
     from kvd.wire.schema import asyncapi, openapi  # noqa: PLC0415
 
-    _print_json(asyncapi() if document is Document.ASYNCAPI else openapi())
+    print_json(asyncapi() if document is Document.ASYNCAPI else openapi())
 
 
 @app.command()
@@ -216,9 +212,9 @@ def bench(as_json: AsJson = False) -> None:
 
         configure(Log(level="warning"))
         with tables.working("measuring; this takes about two minutes"):
-            measured = _run(benchmarks.measure())
+            measured = turn(benchmarks.measure())
         if as_json:
-            _print_json(measured)
+            print_json(measured)
         else:
             tables.figures(measured)
 
@@ -239,7 +235,7 @@ def simulate(
         from kvd.app.exchange import serve  # noqa: PLC0415
 
         names = tuple(name.strip() for name in families.split(","))
-        _run(serve(port, seed, rate, instruments, names, until_eof, typer.echo))
+        turn(serve(port, seed, rate, instruments, names, until_eof, typer.echo))
 
 
 @audit.command()
@@ -256,7 +252,7 @@ def verify(
 
         found = verdict(file, head)
         if as_json:
-            _print_json(found.json())
+            print_json(found.json())
         else:
             typer.echo(found.words(), err=not found.whole)
     raise typer.Exit(0 if found.whole else 1)
@@ -266,8 +262,8 @@ def verify(
 def healthcheck(config: ConfigFile = None) -> None:
     """Ask the running daemon if it is ready. Exit code 0 if it is, 1 with what is missing if not."""
     with mendable():
-        publish = _load(config).settings.publish
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(publish.host, publish.host)
+        publish = loaded(config).settings.publish
+    host = reachable(publish)
     try:
         connection = _connection(host, publish)
         connection.request("GET", "/readyz?verbose")
@@ -289,46 +285,5 @@ def _connection(host: str, publish: Publish) -> HTTPConnection:
     return HTTPSConnection(host, publish.port, timeout=3.0, context=trusting)
 
 
-@contextmanager
-def mendable() -> Iterator[None]:
-    """Turn what a user can mend into one sentence on standard error and exit code 2; Ctrl-C is exit code 130."""
-    try:
-        yield
-        return
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except ConfigError as error:
-        message = str(error)
-    except Exception as error:
-        from kvd.app import MENDABLE  # noqa: PLC0415
-
-        cause = error
-        while isinstance(cause, ExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
-        if not isinstance(cause, MENDABLE):
-            raise
-        message = str(cause)
-    typer.echo(f"kvd: {message}", err=True)
-    raise typer.Exit(2)
-
-
-def _load(config: Path | None) -> Loaded:
-    loaded = load(config, os.environ)
-    configure(loaded.settings.log)
-    return loaded
-
-
-def _run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end, on uvloop where it is installed."""
-    try:
-        import uvloop  # noqa: PLC0415
-
-        factory = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+for command in subscriber.COMMANDS:
+    app.command()(command)
