@@ -1,7 +1,7 @@
 """Where a kvd is, and what it takes to be let in."""
 
 import re
-from ssl import SSLContext
+from ssl import SSLContext, create_default_context
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -53,7 +53,8 @@ def address(url: str, token: str | None = None, ssl: SSLContext | None = None) -
         raise ClientError(f"TLS was asked for, and {url[:200]!r} begins with ws://: write wss://, or leave ssl out")
     if token is not None and not _TOKEN.fullmatch(token):
         raise ClientError("the token has characters that no token has: give it without spaces and line ends")
-    return Address(secure, parts.hostname, port or (443 if secure else 80), prefix, token, ssl)
+    trusted = ssl or create_default_context() if secure else None
+    return Address(secure, parts.hostname, port or (443 if secure else 80), prefix, token, trusted)
 
 
 def _mend(url: str) -> str:

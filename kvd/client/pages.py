@@ -2,7 +2,7 @@
 
 import http.client
 from datetime import UTC, datetime
-from ssl import SSLCertVerificationError, create_default_context
+from ssl import SSLCertVerificationError
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -73,11 +73,9 @@ def iso(instant: datetime) -> str:
 
 def _get(address: Address, target: str) -> bytes:
     place = address.host, address.port
-    connection = (
-        http.client.HTTPSConnection(*place, timeout=ANSWERS_WITHIN_S, context=address.ssl or create_default_context())
-        if address.secure
-        else http.client.HTTPConnection(*place, timeout=ANSWERS_WITHIN_S)
-    )
+    connection = http.client.HTTPConnection(*place, timeout=ANSWERS_WITHIN_S)
+    if address.secure:
+        connection = http.client.HTTPSConnection(*place, timeout=ANSWERS_WITHIN_S, context=address.ssl)
     try:
         connection.request("GET", address.prefix + target, headers=address.headers)
         response = connection.getresponse()
