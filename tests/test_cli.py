@@ -42,6 +42,11 @@ COMMANDS = {
     "bench": ["--json", "a bare floor"],
     "schema": ["asyncapi", "openapi", "AsyncAPI 3 and OpenAPI 3.1"],
     "simulate": ["--port", "--seed", "--rate", "--instruments", "--families", "prints its address"],
+    "top": ["[UNDERLYING...]", "--url", "--token-file", "plain lines where there is no terminal"],
+    "tail": ["TOPIC...", "--url", "NDJSON"],
+    "surface": ["UNDERLYING", "--venue", "--at", "--format", "As it is, or as it was"],
+    "lock": ["UNDERLYING", "EXPIRY", "--of", "--vol-at", "--value", "--sd", "--for", "--until", "--venue", "kvd unlock"],
+    "unlock": ["ID", "--token-file", "before its time"],
     "healthcheck": ["--config", "Exit code 0", "1 with what is missing"],
     "audit": ["verify", "Look for any change"],
 }
