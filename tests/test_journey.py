@@ -12,7 +12,7 @@ from time import monotonic
 
 import msgspec
 import pytest
-from command_line import ROOT, ended, line_with, running, stream_of, until
+from command_line import ROOT, ended, environment, line_with, running, stream_of, until
 from websockets.asyncio.client import connect
 
 from kvd.app import daemon as app
@@ -75,24 +75,26 @@ async def page(daemon, path):
 def test_the_demo_fits_and_a_subscriber_written_from_the_readme_hears_it(tmp_path):
     snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
     assert len(snippet.splitlines()) <= 10
-    assert set(re.findall(r"^(?:import|from) (\w+)", snippet, re.MULTILINE)) == {"json", "websockets"}
+    assert set(re.findall(r"^(?:import|from) (\w+)", snippet, re.MULTILINE)) == {"kvd"}
 
     async def scenario():
         began_s = monotonic()
         async with running("demo", "--seconds", 12) as demo:
             url = await stream_of(demo)
             program = tmp_path / "subscriber.py"
-            program.write_text(snippet.replace("ws://127.0.0.1:8765/v1/stream", url))
+            program.write_text(snippet.replace("ws://127.0.0.1:8765", url))
             assert url in program.read_text()
             fitted = set()
             while len(fitted) < 8:
                 fitted.add((await line_with(demo.stdout, "deribit.BTC")).split()[1])
             assert monotonic() - began_s < 15
-            subscriber = await asyncio.create_subprocess_exec(sys.executable, "-u", program, stdout=PIPE, stderr=PIPE)
+            subscriber = await asyncio.create_subprocess_exec(
+                sys.executable, "-u", program, env=environment(PYTHONPATH=str(ROOT)), stdout=PIPE, stderr=PIPE
+            )
             try:
-                assert "snapshot" in await line_with(subscriber.stdout, "live")
-                for _ in range(20):
-                    await line_with(subscriber.stdout, "update")
+                for _ in range(100):
+                    expiry_us, state, atm_vol, _ = (await line_with(subscriber.stdout, "live")).split()
+                    assert int(expiry_us) > 0 and state == "live" and 0.1 < float(atm_vol) < 3.0
             finally:
                 subscriber.kill()
                 await subscriber.communicate()

@@ -2,7 +2,7 @@
 
     async with kvd.connect("ws://127.0.0.1:8765") as stream:
         async for surface in stream.surfaces("BTC"):
-            print(surface.smiles[0].parameters.atm_vol)
+            print([smile.parameters.atm_vol for smile in surface.smiles])
 
 docs/client.md says the rest. Nothing of the calibrator is imported, nor the filter, nor the metrics.
 """

@@ -195,6 +195,7 @@ class Link:
 def _turned_away(address: Address, response: Response) -> Exception:
     """Lost where it may be better later, Refused where it will not."""
     status, after = response.status_code, response.headers.get("Retry-After", "")
+    message = read_error(response.body)[1]
     if status in (408, 425, 429) or status >= 500:
-        return Lost(f"HTTP {status}", float(after) if after.isdecimal() else 0.0)
-    return turned_away(address, status, read_error(response.body)[1])
+        return Lost(f"HTTP {status} {message}"[:200].strip(), float(after) if after.isdecimal() else 0.0)
+    return turned_away(address, status, message)
