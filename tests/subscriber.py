@@ -22,9 +22,15 @@ class _Message(msgspec.Struct):
     resumed: list[str] | None = None
     smile: msgspec.Raw = msgspec.Raw()
     smiles: list[msgspec.Raw] = []
+    status: msgspec.Raw = msgspec.Raw()
+
+
+class _Status(msgspec.Struct):
+    venue: str
 
 
 _message, _head = msgspec.json.Decoder(_Message), msgspec.json.Decoder(_Head)
+_status, _raws = msgspec.json.Decoder(_Status), msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def take_frames(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
@@ -43,7 +49,8 @@ def take_frames(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 class Subscriber:
-    """Holds the bytes of every smile by topic and expiry, and checks that the numbers chain or a gap says why not."""
+    """Holds the bytes of every smile by topic and expiry (of a status by venue), and checks
+    that the numbers chain or a gap says why not."""
 
     def __init__(self) -> None:
         self.epoch = ""
@@ -73,7 +80,11 @@ class Subscriber:
 
     def _snapshot(self, message: _Message) -> None:
         self.seq[message.topic] = message.seq
-        self.held[message.topic] = {_head.decode(body).expiry: bytes(body) for body in message.smiles}
+        if message.topic == "status":
+            said = _raws.decode(message.status)
+            self.held[message.topic] = {_status.decode(one).venue: bytes(one) for one in said}
+        else:
+            self.held[message.topic] = {_head.decode(body).expiry: bytes(body) for body in message.smiles}
 
     def _gap(self, message: _Message) -> None:
         known = self.seq.pop(message.topic, 0)
@@ -84,10 +95,17 @@ class Subscriber:
         if message.reason == "slow":
             self.seq[message.topic] = message.to_seq
 
-    def _update(self, message: _Message) -> None:
+    def _status(self, message: _Message) -> None:
+        self._follow(message)
+        self.held.setdefault(message.topic, {})[_status.decode(message.status).venue] = bytes(message.status)
+
+    def _follow(self, message: _Message) -> None:
         assert message.prev_seq == self.seq.get(message.topic, 0)
         assert message.seq == message.prev_seq + 1
         self.seq[message.topic] = message.seq
+
+    def _update(self, message: _Message) -> None:
+        self._follow(message)
         head, held = _head.decode(message.smile), self.held.setdefault(message.topic, {})
         if head.state == "withdrawn":
             held.pop(head.expiry, None)  # who was slow may never have seen it

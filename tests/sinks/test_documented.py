@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from desk import bench
 from documents import name_of, page_validator
@@ -107,6 +108,9 @@ async def mistakes(server):
             await client.send(frame)
         while not heard or heard[-1].get("code") != "too_many_messages":
             heard.append(json.loads(await client.recv()))
+    async with listening(server, subprotocols=["kvd.v1.msgpack"]) as client:
+        await client.send(b"\xc1")
+        heard.append(msgspec.msgpack.decode(await client.recv()))
     return heard
 
 
