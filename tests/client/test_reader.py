@@ -1,4 +1,4 @@
-"""The reader in docs/protocol.md that a stranger would begin with, as it stands there, under Node.js."""
+"""The readers in docs/protocol.md that a stranger would begin with, as they stand there, under Node.js."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from served import publisher, way
 from smiles import CHRISTMAS, DAY, NOON, SECOND, smile, update
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
-(READER,) = re.findall(r"```javascript\n(.*?)```", DOCUMENT, re.S)
+SHORT, READER = re.findall(r"```javascript\n(.*?)```", DOCUMENT, re.S)
 ADDRESS = "ws://127.0.0.1:8765/v1/stream"
 
 
@@ -26,11 +26,11 @@ def batch(second, *expiries, withdrawn=()):
 
 
 @asynccontextmanager
-async def reader(address):
+async def reader(address, script=READER):
     """The script as a process of its own."""
-    assert READER.count(ADDRESS) == 1
+    assert script.count(ADDRESS) == 1
     # of version 20 and 21 WebSocket must be asked for; later ones have it anyway
-    command = ["node", "--experimental-websocket", "--input-type=module", "--eval", READER.replace(ADDRESS, address)]
+    command = ["node", "--experimental-websocket", "--input-type=module", "--eval", script.replace(ADDRESS, address)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield process
@@ -51,6 +51,26 @@ async def heard(process):
 def node():
     if shutil.which("node") is None:
         pytest.skip("node is not installed: the reader of docs/protocol.md cannot be run")
+
+
+@pytest.mark.node
+def test_ten_lines_print_every_smile():
+    async def run():
+        async with publisher() as server:
+            server.publish(batch(0, CHRISTMAS, CHRISTMAS + DAY))
+            async with reader(f"ws://127.0.0.1:{server.port}/v1/stream", SHORT) as process, asyncio.timeout(15):
+                lines = [(await process.stdout.readline()).decode().split() for _ in range(2)]
+                server.publish(batch(1, CHRISTMAS, withdrawn=(CHRISTMAS + DAY,)))
+                lines += [(await process.stdout.readline()).decode().split() for _ in range(2)]
+        return lines
+
+    lines = asyncio.run(run())
+    assert [(seq, expiry[8:10], state, vol) for seq, expiry, state, vol, _ in lines] == [
+        ("2", "25", "live", "0"),
+        ("2", "26", "live", "0"),
+        ("3", "25", "live", "1"),
+        ("4", "26", "withdrawn", "undefined"),
+    ]
 
 
 @pytest.mark.node
