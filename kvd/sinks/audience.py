@@ -7,7 +7,7 @@ something waits do messages take their slots in the outbox.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -120,10 +120,12 @@ class Audience:
             self._write_slice()
 
     def settle_one(self, session: Session) -> None:
-        """Write what is on its way to `session`, before it is answered; its numbers keep it from coming twice."""
+        """Write what is on its way to `session`, as it must be before an answer."""
         for delivery in self._deliveries:
-            if session in delivery.sessions[delivery.done :]:
+            others = tuple(other for other in delivery.sessions[delivery.done :] if other is not session)
+            if len(others) < len(delivery.sessions) - delivery.done:
                 self._deliver(delivery.bundle, (session,))
+                delivery.sessions, delivery.done = others, 0
 
     def close(self) -> None:
         """Write what is on its way, and nothing that is handed out later."""
@@ -156,13 +158,15 @@ class Audience:
         surveyed_s = self._now_s()
         while True:
             await asyncio.sleep(min(TICK_S, every_s))
+            for some in _slices(self._undrained, SLICE_BYTES // SOCKET_BYTES):
+                for session in some:
+                    self._press(session, self._now_s())
+                await asyncio.sleep(0)
             now_s = self._now_s()
-            for session in tuple(self._undrained):
-                self._press(session, now_s)
             if now_s - surveyed_s >= every_s:
-                surveyed_s, sessions = now_s, tuple(self.sessions)
-                for first in range(0, len(sessions), SLICE):
-                    self._survey(sessions[first : first + SLICE], now_s - heartbeat_s, heartbeat)
+                surveyed_s = now_s
+                for some in _slices(self.sessions, SLICE):
+                    self._survey(some, now_s - heartbeat_s, heartbeat)
                     await asyncio.sleep(0)
 
     def _write_slice(self) -> None:
@@ -223,6 +227,8 @@ class Audience:
             session.progress_s, session.progress_bytes = self._now_s(), session.outbox.drained_bytes
 
     def _press(self, session: Session, now_s: float) -> None:
+        if session not in self._undrained:
+            return  # it has left meanwhile
         drained_bytes = session.outbox.drained_bytes
         if drained_bytes > session.progress_bytes:
             session.progress_bytes, session.progress_s = drained_bytes, now_s
@@ -236,3 +242,9 @@ class Audience:
             session.caught_up.set()
         if gone or session.outbox.drained:
             self._undrained.discard(session)
+
+
+def _slices(sessions: set[Session], size: int) -> Iterator[tuple[Session, ...]]:
+    """Who is in there now, so many at a time."""
+    listed = tuple(sessions)
+    return (listed[first : first + size] for first in range(0, len(listed), size))

@@ -100,6 +100,7 @@ class Outbox:
         """
         if message.topic in self._resuming:
             return
+        self._sent_seq.setdefault(message.topic, message.prev_seq)  # to lose the first of a new topic is a gap as well
         self._tally.overwrites += self._unread.put(message.key, message)
 
     def put_snapshot(self, topic: str) -> None:
