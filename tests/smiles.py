@@ -50,7 +50,7 @@ def smile(expiry_us: int = CHRISTMAS, **changes: object) -> Smile:
         jump_wings=JumpWings(0.3038, -0.0731, 0.41, 0.33, 0.279),
         residual=tuple(round(0.002 * (z * z / 8 - abs(z) / 8), 6) for z in RESIDUAL_KNOTS),
         vol_sd=tuple(round(0.001 + 0.002 * abs(z), 6) for z in RESIDUAL_KNOTS),
-        vol_root=tuple(round(0.9 / (i + 1) ** 0.5, 4) for i in range(len(RESIDUAL_KNOTS)) for _ in range(i)),
+        vol_root=np.array([round(0.9 / (i + 1) ** 0.5, 4) for i in range(len(RESIDUAL_KNOTS)) for _ in range(i)]),
         covariance=np.diag([1e-6, 2e-6, 3e-5, 4e-4, 5e-4]) + 1e-8,
         quoted_low=-0.42,
         quoted_high=0.61,
@@ -81,6 +81,5 @@ def update(*smiles: Smile, withdrawn: tuple[int, ...] = (), facts: BatchFacts = 
 
 def same(left: Smile, right: Smile) -> bool:
     """Equality of smiles, arrays included."""
-    return np.array_equal(left.covariance, right.covariance) and left._replace(
-        covariance=right.covariance
-    ) == right._replace(covariance=right.covariance)
+    arrays = {"covariance": left.covariance, "vol_root": left.vol_root}
+    return right._replace(**arrays) == left and all(np.array_equal(a, getattr(right, n)) for n, a in arrays.items())

@@ -81,7 +81,7 @@ smiles = st.builds(  # what delta points are made of is bounded: a smile has the
     regime=st.builds(Regime, shares, shares, shares, numbers, sds),
     residual=each(st.floats(-1, 1), KNOTS),
     vol_sd=each(st.floats(0, 10), KNOTS),
-    vol_root=correlations.map(lambda number: (number,) * (KNOTS * (KNOTS - 1) // 2)),
+    vol_root=correlations.map(lambda number: np.full(KNOTS * (KNOTS - 1) // 2, number)),
     covariance=st.lists(numbers, min_size=25, max_size=25).map(lambda row: np.array(row).reshape(5, 5)),
     quoted_low=st.none() | numbers,
     quoted_high=st.none() | numbers,

@@ -55,7 +55,7 @@ def _smile(expiry_us: int, batch: int) -> Smile:
         jump_wings=JumpWings(0.3038, -0.0731, 0.41, 0.33, 0.2911),
         residual=(0.0123,) * len(RESIDUAL_KNOTS),
         vol_sd=(0.0045,) * len(RESIDUAL_KNOTS),
-        vol_root=(0.25,) * PAIRS,
+        vol_root=np.full(PAIRS, 0.25),
         covariance=np.diag([1e-6, 2e-6, 3e-5, 4e-4, 5e-4]),
         quoted_low=-0.42,
         quoted_high=0.61,

@@ -31,7 +31,7 @@ class Shape(NamedTuple):
     jump_wings: JumpWings
     residual: tuple[float, ...]
     vol_sd: tuple[float, ...]
-    vol_root: tuple[float, ...]
+    vol_root: Floats
     covariance: Floats
 
 
@@ -112,7 +112,7 @@ def shapes(surface: Surface, sl: svi.Slices, covariances: Floats) -> list[Shape]
         map(JumpWings._make, svi.jump_wings(sl, raw, tau).tolist()),
         map(tuple, residual.at_knots(surface.u).tolist()),
         map(tuple, vol_sd.tolist()),
-        map(tuple, vol_root.tolist()),
+        vol_root,
         P,
     )
     return [Shape(*row) for row in zip(*columns, strict=True)]
@@ -128,7 +128,7 @@ def _correlated(gradient: Floats, covariances: Floats) -> tuple[Floats, Floats]:
     sd = np.sqrt(variance)
     C /= sd[:, :, None] * sd[:, None, :]
     root = np.linalg.cholesky(C)[:, *BELOW]
-    return sd, np.trunc(root * DIGITS) / DIGITS
+    return sd, np.ascontiguousarray(np.trunc(root * DIGITS) / DIGITS)
 
 
 def _sd(gradient: Floats, covariances: Floats) -> Floats:

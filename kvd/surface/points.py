@@ -34,7 +34,8 @@ NAMES: tuple[PointName, ...] = ("10p", "25p", "atm", "25c", "10c")
 SIZE, SIGN = np.array([0.10, 0.25, 0.5, 0.25, 0.10]), np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
 HALF = np.array([0.5, 0.5, 0.0, 0.5, 0.5])  # without a sign and a half G(k) = k: at the money
 QUANTILE = black.quantile(SIZE)
-STEPS, CLOSE = 6, 1e-7  # Newton's steps from a flat smile, and how near to zero G/v must come: the last one squares it
+STEPS = 6  # Newton's, from a flat smile
+CLOSE, CLOSER = 1e-5, 1e-7  # how near to zero G/v must come, as the last step squares it; near a greatest delta, nearer
 GRID = np.sinh(np.linspace(-5.0, 5.0, 401))  # of k, in v at the money, out to 74 of them
 REFINEMENTS = 100
 
@@ -70,13 +71,14 @@ class DeltaPoints(NamedTuple):
 
 
 class _Equation(NamedTuple):
-    """G and its slope in k, its derivative in v, v and its slope in k, (C, 5) each."""
+    """G and its slope in k, its derivative in v, v and its slope in k, (C, 5) each; how near to zero G/v must come."""
 
     G: Floats
     slope: Floats
     by_v: Floats
     v: Floats
     v1: Floats
+    close: float
 
     @property
     def step(self) -> Floats:
@@ -86,7 +88,7 @@ class _Equation(NamedTuple):
     @property
     def solved(self) -> NDArray[np.bool_]:
         """Where a step leads to a root, on the branch of the larger strike."""
-        return np.asarray((np.abs(self.G) <= CLOSE * self.v) & (self.slope > 0))
+        return np.asarray((np.abs(self.G) <= self.close * self.v) & (self.slope > 0))
 
 
 def delta_points(curves: Curves, convention: DeltaConvention) -> list[DeltaPoints]:
@@ -120,12 +122,12 @@ def _equation(k: Floats, w: Floats, w1: Floats, adjusted: bool) -> _Equation:
     v1 = 0.5 * w1 / v
     if not adjusted:
         by_v = SIGN * QUANTILE - (2 * HALF) * v
-        return _Equation(k + v * (SIGN * QUANTILE - HALF * v), 1 + by_v * v1, by_v, v, v1)
+        return _Equation(k + v * (SIGN * QUANTILE - HALF * v), 1 + by_v * v1, by_v, v, v1, CLOSE)
     p = np.minimum(SIZE * np.exp(-k), 1.0)
     Q = black.quantile(p)
     by_v = SIGN * Q + (2 * HALF) * v
     slope = 1 + by_v * v1 - SIGN * v * p / black.density(Q)
-    return _Equation(k + v * (SIGN * Q + HALF * v), slope, by_v, v, v1)
+    return _Equation(k + v * (SIGN * Q + HALF * v), slope, by_v, v, v1, CLOSER)
 
 
 def _bracketed(curves: Curves, adjusted: bool) -> Floats:

@@ -37,7 +37,7 @@ class Smile(NamedTuple):
     (`kvd.core.residual`): ``vol(k) = atm_vol (sqrt(w_svi(k) / w0) + rho(z))`` with ``w_svi`` the raw SVI slice.
     ``vol_sd`` holds the standard deviation of the vol there, backbone and residual together, and ``vol_root`` how they
     go together: below its diagonal, row by row, the lower triangular L with rows of length one for which ``vol_sd_i
-    vol_sd_j (L L')_ij`` is their covariance (`vol_factor`).
+    vol_sd_j (L L')_ij`` is their covariance (`vol_factor`), (KNOTS (KNOTS - 1)/2,).
     ``covariance`` is the 5 x 5 posterior covariance of the filter's state ``(ln atm_vol, skew, ln curvature, lambda_p,
     lambda_c)``; ``sd`` holds the standard deviations of `parameters`. ``nis`` and ``nis_dof`` are the normalised
     innovation squared of the newest batch and its degrees of freedom; ``inside`` is the share of this expiry's newest
@@ -59,7 +59,7 @@ class Smile(NamedTuple):
     jump_wings: JumpWings
     residual: tuple[float, ...]
     vol_sd: tuple[float, ...]
-    vol_root: tuple[float, ...]
+    vol_root: Floats
     covariance: Floats
     quoted_low: float | None
     quoted_high: float | None

@@ -89,7 +89,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
         jump_wings=_tuple(JumpWings, got.jump_wings),
         residual=got.residual.rho,
         vol_sd=got.residual.vol_sd,
-        vol_root=got.residual.vol_root,
+        vol_root=np.array(got.residual.vol_root, dtype=np.float64),
         covariance=np.array(got.covariance, dtype=np.float64),
         quoted_low=_given(got.quoted_low),
         quoted_high=_given(got.quoted_high),
