@@ -56,13 +56,15 @@ class Subscriber:
         self.epoch = ""
         self.seq: dict[str, int] = {}
         self.held: dict[str, dict[str, bytes]] = {}
-        self.heard: list[str] = []  # types of messages, gaps by their reason
+        self.heard: list[str] = []  # types of messages, gaps by their reason,
+        self.heard_on: dict[str, list[str]] = {}  # and those of each topic
         self.resumed: list[str] = []
 
     def hear(self, payload: bytes) -> None:
         """One frame."""
         message = _message.decode(payload)
-        self.heard.append(message.reason if message.type == "gap" else message.type)
+        self.heard.append(message.reason or message.type)
+        self.heard_on.setdefault(message.topic, []).append(self.heard[-1])
         if message.epoch and message.epoch != self.epoch:
             self.epoch, self.seq, self.held = message.epoch, {}, {}
         getattr(self, f"_{message.type}")(message)

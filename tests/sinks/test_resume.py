@@ -117,3 +117,60 @@ def test_whatever_happens_the_chain_holds_and_the_end_is_that_of_one_who_never_l
     assert tally.gaps.total() == tally.sent["gap"]
     if kept[1] == 99 * MIB:
         assert set(tally.gaps) <= {"slow"}
+
+
+def backlog(keep_bytes: int) -> tuple[Encoder, Peer]:
+    """Somebody who heard one of twenty smiles of 60 KB, and has come back with a socket that takes four of them."""
+    encoder = Encoder("e1", Ring(60 * SECOND, keep_bytes))
+    first = Peer(encoder, Tally())
+    first.hear_all()
+    for count in range(20):
+        messages = send(encoder, smile(CHRISTMAS + count % 4 * DAY, quotes=count, reason="x" * 60_000))
+        if count == 0:
+            for message in messages:
+                if message.topic in TOPICS:
+                    first.outbox.put(message)
+            first.hear_all()
+    first.connect()
+    assert first.outbox
+    return encoder, first
+
+
+def test_what_is_published_while_one_catches_up_waits_for_its_turn():
+    encoder, peer = backlog(99 * MIB)
+    for count in range(20, 40):
+        for message in send(encoder, smile(quotes=count, reason="y" * 60_000)):
+            if message.topic in TOPICS:
+                peer.outbox.put(message)
+        peer.outbox.flush()
+        assert len(peer.outbox) <= len(TOPICS)
+        peer.hear(70_000)
+    peer.hear_all()
+    assert peer.subscriber.held == state(encoder)
+    assert peer.subscriber.heard_on[TOPICS[0]] == ["snapshot"] + ["update"] * 40
+
+
+def test_who_is_overtaken_by_the_ring_gets_a_gap_that_voids_the_number_and_a_snapshot():
+    encoder, peer = backlog(2 * MIB)
+    for count in range(20, 60):
+        send(encoder, smile(quotes=count, reason="y" * 60_000))
+    peer.hear_all()
+    for topic in TOPICS:
+        assert peer.subscriber.heard_on[topic][-2:] == ["too_old", "snapshot"]
+    assert peer.tally.gaps == {"too_old": 2}
+    assert peer.subscriber.held == state(encoder)
+
+
+def test_who_asks_for_what_was_sent_already_is_not_sent_it_twice():
+    encoder = Encoder("e1", Ring(60 * SECOND, MIB))
+    peer = Peer(encoder, Tally())
+    peer.hear_all()
+    for count in range(3):
+        for message in send(encoder, smile(quotes=count)):
+            if message.topic in TOPICS:
+                peer.outbox.put(message)
+        peer.outbox.flush()
+    peer.outbox.put_resumed(TOPICS[0], 1)
+    peer.hear_all()
+    assert peer.subscriber.seq == dict.fromkeys(TOPICS, 3)
+    assert peer.subscriber.heard_on[TOPICS[0]].count("update") == 3

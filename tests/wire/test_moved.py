@@ -61,11 +61,18 @@ def test_small_steps_add_up_since_the_last_that_was_sent():
     assert sent == [True, False, False, False] * 3
 
 
-def test_who_has_become_more_certain_is_measured_by_the_smaller_sd():
+def test_they_add_up_at_one_speed_while_the_other_sends_them():
+    encoder = Encoder("e", moved=Moved(1.0, 0.0))
+    sent = [kinds(encoder, with_forward(0.3 * step)) for step in range(12)]
+    assert sent == [["surface", "smile", "atm"], ["atm"], ["atm"], ["atm"]] * 3
+
+
+@pytest.mark.parametrize(("then_sd", "now_sd"), [(10.0, 1.0), (1.0, 10.0)])
+def test_where_certainty_has_changed_the_smaller_sd_measures(then_sd, now_sd):
     encoder = Encoder("e", moved=Moved(1.0, 1.0))
-    kinds(encoder, smile(forward=Forward(64_000.0, 10.0, "a")))
-    assert kinds(encoder, smile(forward=Forward(64_005.0, 10.0, "a"))) == []
-    assert kinds(encoder, smile(forward=Forward(64_005.0, 1.0, "a"))) == ["surface", "smile", "atm"]
+    kinds(encoder, smile(forward=Forward(64_000.0, then_sd, "a")))
+    assert kinds(encoder, smile(forward=Forward(64_000.5, now_sd, "a"))) == []
+    assert kinds(encoder, smile(forward=Forward(64_005.0, now_sd, "a"))) == ["surface", "smile", "atm"]
 
 
 @pytest.mark.parametrize(
