@@ -18,4 +18,5 @@ def test_bench_prints_one_object_of_positive_figures():
     assert figures["delivery_us"] / figures["delivery_floor_us"] == figures["delivery_ratio"]
     assert figures["stalled_p99_ms"] / figures["delivery_p99_ms"] == figures["stalled_p99_ratio"]
     assert figures["delivery_p50_ms"] < figures["delivery_p99_ms"]
-    assert 2_500 < figures["delivery_bytes"] < 3_500
+    assert 2_500 < figures["delivery_bytes"] < 4_000
+    assert figures["delivery_turn_ms"] < 0.3 * figures["delivery_us"]  # of which a thousand make a millisecond each

@@ -1,4 +1,4 @@
-"""A smile to publish: as long as a real one, and another every time."""
+"""Smiles to publish, each of about 3 KB, and others every time."""
 
 from datetime import UTC, datetime
 
@@ -53,9 +53,9 @@ def _smile(expiry_us: int, batch: int) -> Smile:
         sd=Parameters(0.0012, 0.0008, 0.004, 0.02, 0.03),
         raw=RawSvi(0.011, 0.052, -0.21, 0.034, 0.18),
         jump_wings=JumpWings(0.3038, -0.0731, 0.41, 0.33, 0.2911),
-        residual=(0.0123,) * len(RESIDUAL_KNOTS),
-        vol_sd=(0.0045,) * len(RESIDUAL_KNOTS),
-        vol_root=np.full(PAIRS, 0.25),
+        residual=(0.01,) * len(RESIDUAL_KNOTS),
+        vol_sd=(0.005,) * len(RESIDUAL_KNOTS),
+        vol_root=np.full(PAIRS, 0.5),
         covariance=np.diag([1e-6, 2e-6, 3e-5, 4e-4, 5e-4]),
         quoted_low=-0.42,
         quoted_high=0.61,
