@@ -1,5 +1,6 @@
 """Quotes in, surface updates out. Synchronous and clockless: time is what the quotes say, so a tape replays exactly."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from kvd.calibrator.book import Book, Work
@@ -78,13 +79,15 @@ class Rehearsal:
 
 def _by_book(batch: Batch, known: dict[Key, Book]) -> dict[Key, list[Event]]:
     """The events of a batch by venue and underlying; a gap concerns all books `known` of its venue."""
-    by_book: dict[Key, list[Event]] = {}
+    by_book: defaultdict[Key, list[Event]] = defaultdict(list)
     for event in batch.events:
-        if isinstance(event, Gap):
+        if isinstance(event, Quote):
+            of = event.instrument
+            by_book[of.venue, of.underlying].append(event)
+        elif isinstance(event, Gap):
             for key in known:
                 if key[0] == event.venue:
-                    by_book.setdefault(key, []).append(event)
+                    by_book[key].append(event)
         else:
-            of = event.instrument if isinstance(event, Quote) else event
-            by_book.setdefault((of.venue, of.underlying), []).append(event)
+            by_book[event.venue, event.underlying].append(event)
     return by_book

@@ -106,10 +106,14 @@ class Book:
 
     def learn(self, events: Sequence[Event]) -> Learnt:
         """Apply the events of one batch to the filter alone: no smile is made of it, and none repaired."""
-        heard = [event for event in events if isinstance(event, Quote)]
-        futures = [event for event in events if isinstance(event, ForwardQuote)]
+        heard: list[Quote] = []
+        futures: list[ForwardQuote] = []
         for event in events:
-            if isinstance(event, Gap):
+            if isinstance(event, Quote):
+                heard.append(event)
+            elif isinstance(event, ForwardQuote):
+                futures.append(event)
+            elif isinstance(event, Gap):
                 self._gap(event)
         timed: list[Quote | ForwardQuote] = [*heard, *futures]
         self._now_us = max([self._now_us, *[event.exchange_us for event in timed]])
@@ -118,7 +122,7 @@ class Book:
 
         quotes = [q for q in heard if q.instrument.expiry_us > self._now_us]
         refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
-        withheld = np.array([self._is_withheld(q) for q in quotes], dtype=np.bool_)
+        withheld = self._are_withheld(quotes)
         said = self._forwards.hear(quotes, futures, withheld)
         made = BatchOutcome()
         if quotes:
@@ -211,10 +215,10 @@ class Book:
         count(refused, "idle", len(place) - (0 if outcome is None else len(outcome.weight)))
         return outcome
 
-    def _is_withheld(self, quote: Quote) -> bool:
-        name, c = quote.instrument.name, self._settings.calibrator
-        if not c.hold_out:
-            return False
-        if name not in self._withheld:
-            self._withheld[name] = held_out(c.hold_out_seed, name)
-        return self._withheld[name]
+    def _are_withheld(self, quotes: Sequence[Quote]) -> NDArray[np.bool_]:
+        withheld, c = np.zeros(len(quotes), dtype=np.bool_), self._settings.calibrator
+        if c.hold_out:
+            names = [quote.instrument.name for quote in quotes]
+            self._withheld |= {name: held_out(c.hold_out_seed, name) for name in names if name not in self._withheld}
+            withheld[:] = [self._withheld[name] for name in names]
+        return withheld

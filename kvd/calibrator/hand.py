@@ -25,6 +25,7 @@ from kvd.surface import Locked, Parameters, Smile
 
 Floats = NDArray[np.float64]
 
+ACTS = Lock, Unlock
 LEAST_SD = 1e-5  # no claim is taken to be more certain, or what is left of a covariance would be rounding
 MOVED_SDS, MOVED = 0.1, 1e-5  # what is shown of a locked vol is shown again once it has moved by that part of the sd
 SHARES = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the way from the market's number to the one claimed
@@ -93,7 +94,7 @@ class Hand:
     def hear(self, events: Iterable[Event]) -> None:
         """Take the locks and unlocks among `events`; a lock replaces another of the same id."""
         for event in events:
-            if isinstance(event, Lock | Unlock):
+            if isinstance(event, ACTS):
                 self._release(event.id)
                 if isinstance(event, Lock):
                     self._locks[event.id] = event

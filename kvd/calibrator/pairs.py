@@ -46,8 +46,8 @@ class Pairs:
             return np.zeros(0, dtype=np.intp), False
         instruments = [q.instrument for q in quotes]
         keys = [(i.expiry_us, i.strike) for i in instruments]
-        fresh = {key: i.inverse for key, i in zip(keys, instruments, strict=True) if key not in self._rows}
-        self._add(fresh)
+        if not self._rows.keys() >= set(keys):
+            self._add({key: i.inverse for key, i in zip(keys, instruments, strict=True) if key not in self._rows})
         row = np.array([self._rows[key] for key in keys])
         leg = np.array([i.option_type != "call" for i in instruments], dtype=np.intp)
         at_us = np.array([q.exchange_us for q in quotes])
@@ -95,8 +95,6 @@ class Pairs:
         return first
 
     def _add(self, fresh: dict[tuple[int, float], bool]) -> None:
-        if not fresh:
-            return
         n = len(fresh)
         for key in fresh:
             self._rows[key] = len(self._rows)

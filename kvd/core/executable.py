@@ -105,9 +105,10 @@ def _cheapest_later(place: Index, places: int, sign: Floats, out: Floats, cost: 
     It costs N log N: to compare all pairs would cost as much as everything else in a busy batch.
     """
     order = np.argsort(out)
-    cheapest = np.full((len(out), 2, places + 1), np.inf)
+    cheapest = np.full((places + 1, 2, len(out)), np.inf)
     put = (sign < 0).astype(np.intp)
-    cheapest[np.arange(len(out)), put[order], place[order]] = cost[order]
-    np.fmin.accumulate(cheapest, axis=0, out=cheapest)
-    np.fmin.accumulate(cheapest[:, :, ::-1], axis=2, out=cheapest[:, :, ::-1])
-    return np.asarray(cheapest[np.searchsorted(out[order], out, side="right") - 1, put, place + 1])
+    cheapest[place[order], put[order], np.arange(len(out))] = np.where(np.isnan(cost), np.inf, cost)[order]
+    for at in range(places - 1, 0, -1):  # rows in one piece: an accumulation across them would stride
+        np.minimum(cheapest[at], cheapest[at + 1], out=cheapest[at])
+    np.minimum.accumulate(cheapest, axis=2, out=cheapest)
+    return np.asarray(cheapest[place + 1, put, np.searchsorted(out[order], out, side="right") - 1])

@@ -162,12 +162,11 @@ def _records(curves: Curves, k: Floats, at: Values, equation: _Equation) -> list
     strike = curves.forward[:, None] * np.exp(k + step)
     strike_sd = strike * np.hypot((curves.forward_sd / curves.forward)[:, None], turned * root * _length(moved))
     spread, spread_sd = _spreads(vol[:, :, None])[..., 0], _length(_spreads(gradient))
-    sd = np.stack((strike_sd, _length(gradient)), axis=-1)
     # the digits that do not depend on the machine
-    strike, sd, spread_sd = _digits(strike, 12), _digits(sd, 5), _digits(spread_sd, 5)
+    strike, sd = _digits(strike, 12), _digits(np.concatenate((strike_sd, _length(gradient), spread_sd), axis=1), 5)
     vol, spread = np.round(vol, 12), np.round(spread, 12)
-    columns = np.stack((strike, sd[..., 0], vol, sd[..., 1]), axis=-1)
-    spreads = np.stack((spread, spread_sd), axis=-1).reshape(len(k), -1)
+    columns = np.stack((strike, sd[:, :5], vol, sd[:, 5:10]), axis=-1)
+    spreads = np.stack((spread, sd[:, 10:]), axis=-1).reshape(len(k), -1)
     return [
         DeltaPoints(_points(rows), *(number if isfinite(number) else None for number in numbers))
         for rows, numbers in zip(columns.tolist(), spreads.tolist(), strict=True)
