@@ -36,8 +36,8 @@ class Surface(NamedTuple):
 
     @property
     def publish_us(self) -> int:
-        """When the newest of its smiles was published."""
-        return max(smile.publish_us for smile in self.smiles)
+        """When the newest of its smiles was published; 0 without any."""
+        return max((smile.publish_us for smile in self.smiles), default=0)
 
     @property
     def instant_us(self) -> int:
