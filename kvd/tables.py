@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -26,10 +26,10 @@ err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=
 
 
 class Column(NamedTuple):
-    """A column of the table of smiles; a `detail` is left out where the terminal is narrow."""
+    """A column of a table, and its text for a row; a `detail` is left out where the terminal is narrow."""
 
     heading: str
-    text: Callable[[Smile], str]
+    text: Callable[[Any], str]
     detail: bool = False
 
 
@@ -46,19 +46,23 @@ COLUMNS = (
     Column("inside", lambda s: "" if s.inside is None else f"{s.inside:.0%}"),
     Column("state", lambda s: f"{s.state} {s.reason}".strip()),
 )
-FIRST, LAST = COLUMNS[0], COLUMNS[-1]
+
+
+def table(columns: Sequence[Column], rows: Iterable[Any], with_details: bool) -> Table:
+    """The first and the last column hold words, the others numbers."""
+    shown = [column for column in columns if with_details or not column.detail]
+    made = Table(box=None, pad_edge=False)
+    for column in shown:
+        is_text = column in (columns[0], columns[-1])
+        made.add_column(column.heading, justify="left" if is_text else "right", no_wrap=column is not columns[-1])
+    for row in rows:
+        made.add_row(*(column.text(row) for column in shown))
+    return made
 
 
 def smiles_table(smiles: Iterable[Smile]) -> Table:
     """One row an expiry; vols in percent, for people."""
-    columns = [column for column in COLUMNS if out.width >= WIDE or not column.detail]
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        is_text = column in (FIRST, LAST)
-        table.add_column(column.heading, justify="left" if is_text else "right", no_wrap=column is not LAST)
-    for smile in smiles:
-        table.add_row(*(column.text(smile) for column in columns))
-    return table
+    return table(COLUMNS, smiles, out.width >= WIDE)
 
 
 def show(smiles: Iterable[Smile]) -> None:

@@ -1,11 +1,12 @@
 """What `kvd top` and `kvd surface` show: one line an expiry, as a desk reads a surface."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from rich.table import Table
 
+from kvd import tables
 from kvd.client import Statistics
 from kvd.surface import DeltaPoints, Locked, Smile, Surface, delta_points
 
@@ -20,31 +21,22 @@ class Line(NamedTuple):
     age_s: float
 
 
-class Column(NamedTuple):
-    """A column; a `detail` is left out where the terminal is narrow."""
-
-    heading: str
-    text: Callable[[Line], str]
-    detail: bool = False
-
-
 COLUMNS = (
-    Column("surface", lambda line: f"{line.smile.venue}.{line.smile.underlying}"),
-    Column("expiry", lambda line: f"{datetime.fromtimestamp(line.smile.expiry_us / 1e6, UTC):%Y-%m-%d}"),
-    Column("forward", lambda line: f"{line.smile.forward.value:,.2f}"),
-    Column("ATM %", lambda line: f"{100 * line.smile.parameters.atm_vol:.2f}"),
-    Column("K (skew)", lambda line: f"{line.smile.parameters.skew:+.4f}"),
-    Column("+/- sd", lambda line: f"{line.smile.sd.skew:.4f}"),
-    Column("RR25 %", lambda line: _percent(line.points.rr25)),
-    Column("BF25 %", lambda line: _percent(line.points.bf25)),
-    Column("put wing", lambda line: f"{line.smile.parameters.put_wing:.3f}", detail=True),
-    Column("call wing", lambda line: f"{line.smile.parameters.call_wing:.3f}", detail=True),
-    Column("NIS", lambda line: _nis(line.smile), detail=True),
-    Column("inside", lambda line: "" if line.smile.inside is None else f"{line.smile.inside:.0%}"),
-    Column("age", lambda line: _age(line.age_s)),
-    Column("state", lambda line: _state(line.smile)),
+    tables.Column("surface", lambda line: f"{line.smile.venue}.{line.smile.underlying}"),
+    tables.Column("expiry", lambda line: f"{datetime.fromtimestamp(line.smile.expiry_us / 1e6, UTC):%Y-%m-%d}"),
+    tables.Column("forward", lambda line: f"{line.smile.forward.value:,.2f}"),
+    tables.Column("ATM %", lambda line: f"{100 * line.smile.parameters.atm_vol:.2f}"),
+    tables.Column("K (skew)", lambda line: f"{line.smile.parameters.skew:+.4f}"),
+    tables.Column("+/- sd", lambda line: f"{line.smile.sd.skew:.4f}"),
+    tables.Column("RR25 %", lambda line: _percent(line.points.rr25)),
+    tables.Column("BF25 %", lambda line: _percent(line.points.bf25)),
+    tables.Column("put wing", lambda line: f"{line.smile.parameters.put_wing:.3f}", detail=True),
+    tables.Column("call wing", lambda line: f"{line.smile.parameters.call_wing:.3f}", detail=True),
+    tables.Column("NIS", lambda line: _nis(line.smile), detail=True),
+    tables.Column("inside", lambda line: "" if line.smile.inside is None else f"{line.smile.inside:.0%}"),
+    tables.Column("age", lambda line: _age(line.age_s)),
+    tables.Column("state", lambda line: _state(line.smile)),
 )
-FIRST, LAST = COLUMNS[0], COLUMNS[-1]
 
 
 class Screen:
@@ -84,14 +76,7 @@ def lines(surface: Surface) -> list[Line]:
 
 def table(shown: Iterable[Line], width: int) -> Table:
     """One row a smile; vols in percent, for people."""
-    made = Table(box=None, pad_edge=False)
-    columns = [column for column in COLUMNS if width >= WIDE or not column.detail]
-    for column in columns:
-        justify = "left" if column in (FIRST, LAST) else "right"
-        made.add_column(column.heading, justify=justify, no_wrap=column is not LAST)  # type: ignore[arg-type]
-    for line in shown:
-        made.add_row(*(column.text(line) for column in columns))
-    return made
+    return tables.table(COLUMNS, shown, width >= WIDE)
 
 
 def _percent(vol: float | None) -> str:

@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str] | str] = {
     "report": {"surface", "quality", "checker"},
     "tune": {"config"},
     "tables": {"quotes", "surface", "config", "quality", "report"},
-    "terminal": {"surface", "client"},
+    "terminal": {"surface", "client", "tables"},
     "app": ANYTHING,
     "bench": ANYTHING,
     "cli": ANYTHING,

@@ -11,6 +11,7 @@ from kvd.core.arbitrage import Surface
 from kvd.core.joint import Joint
 from kvd.core.svi import LEVEL
 from kvd.surface import JumpWings, Parameters, RawSvi
+from kvd.surface.curves import BELOW
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -18,7 +19,6 @@ Index = NDArray[np.intp]
 LEAST_SDS = 5.25  # a little more than the five that are promised, for a projection may move the standard deviation
 RECENT_US = 180_000_000
 DIGITS, JITTER, LEAST_VARIANCE = 1e5, 1e-6, 1e-18
-BELOW = np.tril_indices(len(residual.KNOTS), -1)
 
 
 class Shape(NamedTuple):

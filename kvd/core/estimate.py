@@ -131,7 +131,7 @@ class _Batch:
         self._see(J, B, y)
 
     def _see(self, J: Floats, B: Floats, y: Floats) -> None:
-        self._H, self._B, self._y = J + B @ self._joint.A[self.place], B, y
+        self._H, self._y = J + B @ self._joint.A[self.place], y
         self._PH, self._VB = self._P @ self._H.T, self._V @ B.T
         self._BVB = B @ self._VB
         self._HPH = self._H @ self._PH + self._BVB

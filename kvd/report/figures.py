@@ -17,7 +17,7 @@ from kvd.surface import Smile
 NORMAL_90 = 1.6448536269514722
 COLUMNS = 4
 POINTS = 81
-KVD, QUOTES, WITHHELD, BAND, FAINT = "#1f4e79", "#7f7f7f", "#d95f02", "rgba(31,78,121,0.18)", "#b8b8b8"
+KVD, QUOTES, WITHHELD, BAND = "#1f4e79", "#7f7f7f", "#d95f02", "rgba(31,78,121,0.18)"
 TENORS = ("#7a0177", "#c51b8a", "#2c7fb8", "#41ab5d", "#a6761d")
 STATES = {"predicted": "#9ecae1", "live": "#41ab5d", "widened": "#fec44f", "held": "#d7301f"}  # the rarest on top
 CONFIG = {"displayModeBar": False, "responsive": True}
