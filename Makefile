@@ -1,5 +1,6 @@
 # make demo      the daemon on a synthetic exchange: fitted smiles in this terminal
 # make test      everything CI runs
+# make faults    every promise of docs/operations.md put to the test: half an hour, and a table
 # make picture   draw docs/smile.svg anew
 # make lock      resolve requirements.lock anew
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test picture lock
+.PHONY: demo test faults picture lock
 
 demo: .venv/installed
 	$(BIN)/kvd demo
@@ -17,6 +18,9 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile
+
+faults: .venv/installed-dev
+	OPENBLAS_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/faults
 
 picture: .venv/installed-dev
 	$(BIN)/python docs/draw_smile.py
