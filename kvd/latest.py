@@ -45,7 +45,7 @@ class Batch(NamedTuple):
 
     ``instant_us`` is the cell's upper edge: every event arrived at or before it. ``gap`` batches hold gaps alone and
     carry the instant of the last cell before the interruption, so that a recorded tape cuts the same batches as the
-    live stream did.
+    live stream did; that of ``since_us`` where nothing has arrived yet, after a restart.
     """
 
     instant_us: int
@@ -73,9 +73,10 @@ class Inbox:
         """Add one event. Never waits; an event stamped earlier than the open cell joins the open cell."""
         if isinstance(event, Gap):
             self.seal()
+            self._cell = self._cell or self._cell_of(event.since_us)
             self._push(Batch(self._cell * self.grid_us, (event,)))
             return
-        cell = -(-event.receive_us // self.grid_us)
+        cell = self._cell_of(event.receive_us)
         if cell > self._cell:
             self.seal()
             self._cell = cell
@@ -97,6 +98,9 @@ class Inbox:
     def take(self) -> Batch | None:
         """The oldest sealed batch, or None."""
         return self._sealed.popleft() if self._sealed else None
+
+    def _cell_of(self, us: int) -> int:
+        return -(-us // self.grid_us)
 
     def _push(self, batch: Batch) -> None:
         waiting = self._sealed[-1] if self._sealed else None

@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 
 from kvd.calibrator.book import Book, Work
 from kvd.calibrator.forwards import Forwards
 from kvd.calibrator.rehearsal import Recited
+from kvd.calibrator.state import CalibratorState
 from kvd.config import Settings
 from kvd.latest import Batch
 from kvd.quotes import Event, Gap, Instrument, Quote
 from kvd.surface import BatchFacts, SurfaceUpdate
 
-__all__ = ["Calibrator", "Rehearsal"]
+__all__ = ["Calibrator", "CalibratorState", "Rehearsal"]
 
 Key = tuple[str, str]  # venue, underlying
 
@@ -45,6 +47,17 @@ class Calibrator:
                 self._books[key] = Book(*key, self._settings)
             updates.append(self._books[key].step(batch.instant_us, events))
         return updates
+
+    def state(self) -> CalibratorState:
+        """All that later updates follow from, beside the settings; nothing of it changes when the calibrator does."""
+        return CalibratorState([book.state() for book in self._books.values()])
+
+    def restore(self, state: CalibratorState) -> None:
+        """Go on from `state` as the calibrator did from which it was taken, whose settings were the same."""
+        self._books = {}
+        for kept in deepcopy(state).books:
+            book = self._books[kept.venue, kept.underlying] = Book(kept.venue, kept.underlying, self._settings)
+            book.restore(kept)
 
 
 class Rehearsal:

@@ -5,6 +5,7 @@ log-moneyness with the forward of that instant and the vols of bid and ask.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,31 @@ from numpy.typing import NDArray
 from kvd.quotes import Instrument, OptionType, Quote
 
 Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
-STATIC = ("expiry_us", "strike", "sign", "inverse", "tick")
-MOVING = ("exchange_us", "k", "bid", "ask", "bid_vol", "ask_vol", "mark_vol")
+
+class BoardState(NamedTuple):
+    """What is on a board: the names of its rows, and its columns."""
+
+    names: list[str]
+    expiry_us: Times
+    strike: Floats
+    sign: Floats
+    inverse: Flags
+    tick: Floats
+    exchange_us: Times
+    k: Floats
+    bid: Floats
+    ask: Floats
+    bid_vol: Floats
+    ask_vol: Floats
+    mark_vol: Floats
+    counted: Flags
+
+
+COLUMNS = BoardState._fields[1:]
 
 
 class Board:
@@ -57,13 +79,22 @@ class Board:
     def forget(self, expiry_us: int) -> None:
         """Drop every row of an expiry."""
         keep = self.expiry_us != expiry_us
-        for name in self._columns():
+        for name in COLUMNS:
             setattr(self, name, getattr(self, name)[keep])
-        self._names = [name for name, kept in zip(self._names, keep.tolist(), strict=True) if kept]
-        self._rows = {name: row for row, name in enumerate(self._names)}
+        self._name([name for name, kept in zip(self._names, keep.tolist(), strict=True) if kept])
 
-    def _columns(self) -> tuple[str, ...]:
-        return (*STATIC, *MOVING, "counted")
+    def state(self) -> BoardState:
+        """What is on it now."""
+        return BoardState(self._names.copy(), *(getattr(self, name).copy() for name in COLUMNS))
+
+    def restore(self, state: BoardState) -> None:
+        """Hold what was on it then."""
+        self._name(state.names)
+        for name in COLUMNS:
+            setattr(self, name, getattr(state, name))
+
+    def _name(self, names: list[str]) -> None:
+        self._names, self._rows = names, {name: row for row, name in enumerate(names)}
 
     def _add(self, fresh: list[Instrument]) -> None:
         for instrument in fresh:
@@ -78,7 +109,7 @@ class Board:
             "exchange_us": [0] * len(fresh),
             "counted": [False] * len(fresh),
         }
-        for name in self._columns():
+        for name in COLUMNS:
             old = getattr(self, name)
             new = np.asarray(columns.get(name, [np.nan] * len(fresh)), dtype=old.dtype)
             setattr(self, name, np.concatenate((old, new)))

@@ -3,24 +3,25 @@ them.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.calibrator import doors
-from kvd.calibrator.board import Board
-from kvd.calibrator.climate import Climate
+from kvd.calibrator.board import Board, BoardState
+from kvd.calibrator.climate import Climate, ClimateState
 from kvd.calibrator.doors import Admitted, OneSided
 from kvd.calibrator.facts import BatchOutcome, Measured, count, facts, measured
-from kvd.calibrator.forwards import Forwards
-from kvd.calibrator.hand import Hand
+from kvd.calibrator.forwards import Forwards, ForwardsState
+from kvd.calibrator.hand import Hand, HandState
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.scene import Clock, Evidence
-from kvd.calibrator.showcase import Showcase
-from kvd.calibrator.watch import Marks, remember
-from kvd.calibrator.young import Young
+from kvd.calibrator.showcase import Showcase, ShowcaseState
+from kvd.calibrator.watch import Marks, MarksState, remember
+from kvd.calibrator.young import Start, Young
 from kvd.config import Settings
 from kvd.core import censored, dynamics, estimate, joint, kalman, measurement
 from kvd.core.censored import Bounds
@@ -61,6 +62,27 @@ class Learnt(NamedTuple):
     outcome: Outcome | None
     withdrawn: tuple[int, ...]
     facts: BatchFacts
+
+
+class BookState(NamedTuple):
+    """All that a book goes on from."""
+
+    venue: str
+    underlying: str
+    joint: joint.Joint
+    now_us: int
+    receive_us: int
+    predicted_us: int
+    noise_factor: float
+    scale: measurement.Scale
+    rungs: dict[int, Rung]
+    young: dict[int, Start]
+    climate: ClimateState
+    board: BoardState
+    forwards: ForwardsState
+    hand: HandState
+    showcase: ShowcaseState
+    marks: MarksState
 
 
 class Book:
@@ -104,6 +126,41 @@ class Book:
         """The options that were quoted, and whether the newest quote of each counts."""
         return self._board.instruments(*self._of)
 
+    def state(self) -> BookState:
+        """What it goes on from; nothing of that changes when the book does."""
+        assert isinstance(self._forwards, Forwards)  # a rehearsal is never put aside
+        return BookState(
+            *self._of,
+            self._joint,
+            self._now_us,
+            self._receive_us,
+            self._predicted_us,
+            self._noise_factor,
+            self._scale,
+            {expiry_us: copy(rung) for expiry_us, rung in self._rungs.items()},
+            self._young.state(),
+            self._climate.state(),
+            self._board.state(),
+            self._forwards.state(),
+            self._hand.state(),
+            self._showcase.state(),
+            self._marks.state(),
+        )
+
+    def restore(self, state: BookState) -> None:
+        """Go on from `state`, which becomes this book's own."""
+        assert isinstance(self._forwards, Forwards)
+        self._joint, self._scale, self._rungs = state.joint, state.scale, state.rungs
+        self._now_us, self._receive_us = state.now_us, state.receive_us
+        self._predicted_us, self._noise_factor = state.predicted_us, state.noise_factor
+        self._young.restore(state.young)
+        self._climate.restore(state.climate)
+        self._board.restore(state.board)
+        self._forwards.restore(state.forwards)
+        self._hand.restore(state.hand)
+        self._showcase.restore(state.showcase)
+        self._marks.restore(state.marks)
+
     def learn(self, events: Sequence[Event]) -> Learnt:
         """Apply the events of one batch to the filter alone: no smile is made of it, and none repaired."""
         heard: list[Quote] = []
@@ -133,6 +190,7 @@ class Book:
     def _gap(self, gap: Gap) -> None:
         self._noise_factor = self._settings.dynamics.gap_factor
         self._young.interrupted()
+        self._showcase.interrupted()
         for rung in self._rungs.values():
             rung.gap_reason = gap.reason
 

@@ -1,6 +1,7 @@
 """How lively one underlying is: gathers what batches say of its levels and steps the regimes now and then."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from kvd.core import dynamics, regimes
 from kvd.core.daycount import YEAR_US, VarianceTime, year_fraction
 from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.joint import Joint
-from kvd.core.regimes import RegimeSettings, Step
+from kvd.core.regimes import Regimes, RegimeSettings, Step
 from kvd.core.svi import DIM, LEVEL, SKEW
 from kvd.surface import Regime
 
@@ -18,6 +19,17 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 LONGEST_MOVE = 0.3  # of ln forward between two batches: a longer one is a forward found anew, not a move of spot
+
+
+class ClimateState(NamedTuple):
+    """The regimes, and what was heard since they were last stepped: `spot`, `z` and `precision` by slice, (S,)."""
+
+    regimes: Regimes
+    log_forward: dict[int, float]
+    stepped_us: int
+    spot: Floats
+    z: Floats
+    precision: Floats
 
 
 class Climate:
@@ -29,6 +41,15 @@ class Climate:
         self._log_forward: dict[int, float] = {}
         self._stepped_us = 0
         self._spot, self._z, self._precision = np.zeros(0), np.zeros(0), np.zeros(0)
+
+    def state(self) -> ClimateState:
+        """What is known now."""
+        heard = self._spot.copy(), self._z.copy(), self._precision.copy()
+        return ClimateState(self.regimes, self._log_forward, self._stepped_us, *heard)
+
+    def restore(self, state: ClimateState) -> None:
+        """Know what was known then."""
+        self.regimes, self._log_forward, self._stepped_us, self._spot, self._z, self._precision = state
 
     def moves(self, joint: Joint, forwards: ForwardsFound, from_us: int, now_us: int) -> Moves:
         """What is known of the step of `joint` from one batch to the next; the regimes take it when they are due."""

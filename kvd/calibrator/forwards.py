@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kvd.calibrator.pairs import Pairs, executable, outside, readings
-from kvd.calibrator.sources import Said, Sources
+from kvd.calibrator.pairs import Pairs, PairsState, executable, outside, readings
+from kvd.calibrator.sources import Said, Sources, SourcesState
 from kvd.core import forward as core
 from kvd.core.forward import YEAR_S, Bias, ForwardFilter
 from kvd.quotes import ForwardQuote, Quote
@@ -40,6 +40,18 @@ class Heard(NamedTuple):
     gated: int
     outside: int
     executable: Mapping[str, int]
+
+
+class ForwardsState(NamedTuple):
+    """Sources and pairs, who speaks for each expiry, which have futures, and the biases with when they were weighed."""
+
+    sources: SourcesState
+    pairs: PairsState
+    names: dict[int, str]
+    futures: set[int]
+    now_us: int
+    weighed_us: int
+    bias: Bias
 
 
 class Forwards:
@@ -111,6 +123,20 @@ class Forwards:
         if self._sources.level is not None:
             self._price, self._price_variance = core.prices(self._sources.level)
             self._weigh()
+
+    def state(self) -> ForwardsState:
+        """All that is known; prices follow from the level."""
+        sources, pairs, names, futures = self._sources.state(), self._pairs.state(), self._names, self._futures
+        return ForwardsState(sources, pairs, names.copy(), futures.copy(), self._now_us, self._weighed_us, self._bias)
+
+    def restore(self, state: ForwardsState) -> None:
+        """Know what was known then."""
+        sources, pairs, self._names, self._futures, self._now_us, self._weighed_us, self._bias = state
+        self._sources.restore(sources)
+        self._pairs.restore(pairs)
+        self._found = {}
+        if sources.level is not None:
+            self._price, self._price_variance = core.prices(sources.level)
 
     def _listen(
         self, quotes: Sequence[Quote], futures: Sequence[ForwardQuote]

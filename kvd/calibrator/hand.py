@@ -69,6 +69,16 @@ class Reach(NamedTuple):
 FULL = Reach(STEPS, 0, 0)
 
 
+class HandState(NamedTuple):
+    """The locks, what was shown of locked vols, how far each expiry's claims are followed, and who is to be shown."""
+
+    locks: list[Lock]
+    said: dict[str, float]
+    reach: dict[int, Reach]
+    news: set[int]
+    underway: set[int]
+
+
 class Hand:
     """The locks on one underlying and the limits in force, and how far they could be followed.
 
@@ -85,6 +95,16 @@ class Hand:
         self._reach: dict[int, Reach] = {}
         self.news: set[int] = set()
         self.underway: set[int] = set()
+
+    def state(self) -> HandState:
+        """What it holds now."""
+        said, reach, news, underway = self._said, self._reach, self.news, self.underway
+        return HandState([*self._locks.values()], said.copy(), reach.copy(), news.copy(), underway.copy())
+
+    def restore(self, state: HandState) -> None:
+        """Hold what it held then."""
+        locks, self._said, self._reach, self.news, self.underway = state
+        self._locks = {lock.id: lock for lock in locks}
 
     @property
     def idle(self) -> bool:

@@ -1,26 +1,27 @@
 """How far a smile may be trusted: live -> widened -> predicted -> held -> withdrawn, with the reason and since when."""
 
+from msgspec import Struct
+
 from kvd.config import Calibrator
 from kvd.core.whiteness import Sums, TrackRecord
 from kvd.surface import State
 
 
-class Rung:
+class Rung(Struct):
     """Where one expiry stands on the ladder. Times are the venue's, in microseconds.
 
     `record` is how well its smile has predicted its quotes lately (None before any), `sums` what that comes from, and
     `doubt` the reason which that gives to widen its band, if any (`kvd.calibrator.watch`).
     """
 
-    def __init__(self, now_us: int) -> None:
-        self.state: State = "widened"
-        self.reason = "new"
-        self.since_us = now_us
-        self.applied_us: int | None = None
-        self.gap_reason = ""
-        self.sums = Sums()
-        self.record: TrackRecord | None = None
-        self.doubt = ""
+    since_us: int
+    state: State = "widened"
+    reason: str = "new"
+    applied_us: int | None = None
+    gap_reason: str = ""
+    sums: Sums = Sums()
+    record: TrackRecord | None = None
+    doubt: str = ""
 
     def judge(self, now_us: int, level_sd: float, settling: bool, c: Calibrator) -> tuple[State, str]:
         """The state and reason that fit what is known now.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,29 @@ from kvd.core.groups import begins
 from kvd.quotes import Quote
 
 Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
 Index = NDArray[np.intp]
 
 LEAST_WIDTH = 2e-5
-COLUMNS = ("expiry_us", "strike", "inverse", "bid", "ask", "base", "at_us", "low", "high", "apart", "paired_us")
+
+
+class PairsState(NamedTuple):
+    """The columns of all pairs."""
+
+    expiry_us: Times
+    strike: Floats
+    inverse: NDArray[np.bool_]
+    bid: Floats
+    ask: Floats
+    base: Floats
+    at_us: Times
+    low: Floats
+    high: Floats
+    apart: Floats
+    paired_us: Times
+
+
+COLUMNS = PairsState._fields
 
 
 class Pairs:
@@ -75,6 +95,19 @@ class Pairs:
         keep = self.expiry_us != expiry_us
         for name in COLUMNS:
             setattr(self, name, getattr(self, name)[keep])
+        self._index()
+
+    def state(self) -> PairsState:
+        """All there are now."""
+        return PairsState(*(getattr(self, name).copy() for name in COLUMNS))
+
+    def restore(self, state: PairsState) -> None:
+        """Hold those there were then."""
+        for name, column in zip(COLUMNS, state, strict=True):
+            setattr(self, name, column)
+        self._index()
+
+    def _index(self) -> None:
         keys = zip(self.expiry_us.tolist(), self.strike.tolist(), strict=True)
         self._rows = {key: row for row, key in enumerate(keys)}
 

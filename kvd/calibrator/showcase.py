@@ -54,6 +54,14 @@ class Shown(NamedTuple):
         return Stood(self.x, self.u, self.smile.tau, certificate.k_low, certificate.k_high)
 
 
+class ShowcaseState(NamedTuple):
+    """What is shown, where the market stands of what is shown otherwise, and what was last looked at, by expiry."""
+
+    shown: dict[int, Shown]
+    market: dict[int, Stood]
+    judged: dict[int, Floats]
+
+
 class Showcase:
     """The newest smile of every expiry. `show` returns those that a batch changed, ready to be published.
 
@@ -73,6 +81,18 @@ class Showcase:
     def shown(self) -> Mapping[int, Shown]:
         """What subscribers have, by expiry."""
         return self._shown
+
+    def state(self) -> ShowcaseState:
+        """What it remembers now."""
+        return ShowcaseState(self._shown.copy(), self._market.copy(), self._judged.copy())
+
+    def restore(self, state: ShowcaseState) -> None:
+        """Remember what it did then."""
+        self._shown, self._market, self._judged = state
+
+    def interrupted(self) -> None:
+        """The stream was lost: every slice is to be looked at again, and what is shown of it said again."""
+        self._judged.clear()
 
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""

@@ -40,6 +40,18 @@ class Doubt(NamedTuple):
     since_us: int
 
 
+class SourcesState(NamedTuple):
+    """The level with its expiries, the doubts, how many words were kept out, and when each source was heeded last."""
+
+    level: Level | None
+    expiry_us: NDArray[np.int64]
+    follows: NDArray[np.bool_]
+    doubts: list[Doubt]
+    gated: int
+    heeded_us: dict[Source, int]
+    now_us: int
+
+
 class Sources:
     """The level of one underlying's prices. `places` gives each expiry its place in it; an expiry `follows` the index
     if the venue has no better price of it.
@@ -84,14 +96,30 @@ class Sources:
         place = self.places[expiry_us]
         self.level = core.drop(self.level, place)
         self.expiry_us, self.follows = np.delete(self.expiry_us, place), np.delete(self.follows, place)
-        self.places = {e: i for i, e in enumerate(self.expiry_us.tolist())}
+        self._place()
         for known in (self.doubts, self._heeded_us):
             for key in [key for key in known if key[0] == expiry_us]:
                 del known[key]
 
+    def state(self) -> SourcesState:
+        """What is known of them."""
+        doubts, heeded_us = [*self.doubts.values()], self._heeded_us.copy()
+        return SourcesState(
+            self.level, self.expiry_us, self.follows.copy(), doubts, self.gated, heeded_us, self._now_us
+        )
+
+    def restore(self, state: SourcesState) -> None:
+        """Know what was known then."""
+        self.level, self.expiry_us, self.follows, doubts, self.gated, self._heeded_us, self._now_us = state
+        self.doubts = {doubt.said[:2]: doubt for doubt in doubts}
+        self._place()
+
     def tau(self) -> Floats:
         """Years to each expiry, never less than an hour: carry over less is nothing."""
         return np.maximum(year_fraction(self._now_us, self.expiry_us), 3600 / YEAR_S)
+
+    def _place(self) -> None:
+        self.places = {e: i for i, e in enumerate(self.expiry_us.tolist())}
 
     def _observe(self, said: Sequence[Said], speaking: set[Source]) -> None:
         assert self.level is not None

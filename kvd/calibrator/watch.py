@@ -3,6 +3,7 @@ estimate: a slice that is doubted is published with wider bands, and the filter 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,14 @@ def remember(rungs: Sequence[Rung], outcome: Outcome, inside: Flags, w: Watch) -
         rung.record, rung.doubt = judged(rung.sums, rung.doubt, w)
 
 
+class MarksState(NamedTuple):
+    """Since when an expiry's marks have said otherwise than until then, when they were looked at, and who diverged."""
+
+    turned_us: dict[int, int]
+    looked_us: int
+    diverged: set[int]
+
+
 class Marks:
     """Whether the venue's marks agree with what is shown. `diverged` holds the expiries of which they do not.
 
@@ -49,6 +58,14 @@ class Marks:
         self._turned_us: dict[int, int] = {}
         self._looked_us = -LOOK_EVERY_US
         self.diverged: set[int] = set()
+
+    def state(self) -> MarksState:
+        """What is known now."""
+        return MarksState(self._turned_us.copy(), self._looked_us, self.diverged.copy())
+
+    def restore(self, state: MarksState) -> None:
+        """Know what was known then."""
+        self._turned_us, self._looked_us, self.diverged = state
 
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""

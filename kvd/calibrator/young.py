@@ -14,8 +14,11 @@ Until it has grown up a slice is independent of the others, as it was when it ca
 """
 
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from kvd.core import dynamics, estimate, joint, kalman, smile
@@ -36,25 +39,38 @@ REST_S = 0.25  # between two looks at all quotes together; what comes meanwhile 
 MANY = 60  # quotes, after which a slice is young no longer: what a start costs is bounded
 
 
-class Start:
-    """A slice as it came: a joint of itself alone, when that was, and what it has heard since."""
+class Heard(NamedTuple):
+    """Quotes of one slice, (n,) each as in `kvd.core.estimate.Vols`, and when they came."""
 
-    def __init__(self, own: Joint, at_us: int) -> None:
-        self.joint, self.at_us = own, at_us
-        self.heard: list[tuple[int, Vols]] = []
-        self._quotes, self._found_us = 0, 0
+    at_us: int
+    k: Floats
+    vol: Floats
+    R: Floats
+    repetition: Floats
+
+
+class Start(Struct):
+    """A slice as it came: a joint of itself alone, when that was, and what it has `heard` since: how many `quotes`,
+    and when it was last found from all of them.
+    """
+
+    joint: Joint
+    at_us: int
+    heard: list[Heard] = []
+    quotes: int = 0
+    found_us: int = 0
 
     def has_grown(self, now_us: int) -> bool:
         """Whether it is young no longer."""
-        return now_us - self.at_us > YOUNG_S * 1e6 or self._quotes >= MANY
+        return now_us - self.at_us > YOUNG_S * 1e6 or self.quotes >= MANY
 
-    def hear(self, now_us: int, vols: Vols) -> bool:
+    def hear(self, heard: Heard) -> bool:
         """Take its quotes of a batch; whether it is time to look at all of them together again."""
-        self.heard.append((now_us, vols))
-        self._quotes += len(vols.k)
-        if len(self.heard) < 2 or (now_us - self._found_us < REST_S * 1e6 and self._quotes < MANY):
+        self.heard.append(heard)
+        self.quotes += len(heard.k)
+        if len(self.heard) < 2 or (heard.at_us - self.found_us < REST_S * 1e6 and self.quotes < MANY):
             return False
-        self._found_us = now_us
+        self.found_us = heard.at_us
         return True
 
 
@@ -81,10 +97,18 @@ class Young:
             start = self._starts.get(int(whole.expiry_us[i]))
             if start is None:
                 continue
-            if start.hear(now_us, Vols(*(np.asarray(column)[vols.place == i] for column in vols))):
+            if start.hear(Heard(now_us, *(np.asarray(column)[vols.place == i] for column in vols[1:]))):
                 with suppress(kalman.NotPositiveDefiniteError):  # then what was found quote by quote stays
                     whole = _with(whole, i, _found(start, tau[[i]], now_us, *settings))
         return whole
+
+    def state(self) -> dict[int, Start]:
+        """How each of them started, by expiry."""
+        return {expiry_us: replace(start, heard=start.heard.copy()) for expiry_us, start in self._starts.items()}
+
+    def restore(self, state: dict[int, Start]) -> None:
+        """Go on with those there were then."""
+        self._starts = state
 
     def forget(self, expiry_us: int) -> None:
         """Drop an expiry."""
@@ -97,8 +121,8 @@ class Young:
 
 def _found(start: Start, tau: Floats, now_us: int, m: Measurement, d: Dynamics) -> Joint:
     """The slice given everything heard since its start."""
-    _, k, vol, R, repetition = (np.concatenate(column) for column in zip(*(v for _, v in start.heard), strict=True))
-    age_us = np.concatenate([np.full(len(v.k), now_us - at_us) for at_us, v in start.heard])
+    k, vol, R, repetition = (np.concatenate(column) for column in zip(*(h[1:] for h in start.heard), strict=True))
+    age_us = np.concatenate([np.full(len(heard.k), now_us - heard.at_us) for heard in start.heard])
     aged = R + vol**2 * dynamics.level_noise(tau, 1.0, d)[0, 0] * age_us / YEAR_US
     quotes = Vols(np.zeros(len(k), dtype=np.intp), k, vol, aged, repetition)
     found, _ = estimate.update(start.joint, tau, quotes, m)

@@ -1,7 +1,7 @@
 """Topics, numbering and envelopes around the bodies of `kvd.wire.body`."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 
@@ -16,6 +16,16 @@ from kvd.wire.ring import Entry, Ring
 
 KINDS: tuple[Kind, ...] = ("surface", "smile", "atm")
 Lost = Literal["new_epoch", "too_old", "unknown_seq"]
+
+
+class EncoderState(NamedTuple):
+    """The numbers of the newest messages by topic, and the names of `smile` topics by family and expiry (us).
+
+    What was sent is not in it: every smile counts as not sent yet, and nobody can take up a topic where it was left.
+    """
+
+    seq: dict[str, int]
+    names: list[tuple[Family, dict[int, str]]]
 
 
 class Encoder:
@@ -60,6 +70,15 @@ class Encoder:
         self._status[venue] = body = trim(orjson.dumps(dict(record)))
         self.ring.put(Entry(None, ("status",), body, body))
         return Message("status", ("status", venue), self._number("status"), self.epoch, body)
+
+    def state(self) -> EncoderState:
+        """What the numbering goes on from."""
+        return EncoderState(self._seq.copy(), self._naming.state())
+
+    def restore(self, state: EncoderState) -> None:
+        """Go on numbering and naming from `state`, whatever the epoch."""
+        self._seq = state.seq.copy()
+        self._naming.restore(state.names)
 
     def topics(self) -> Iterator[str]:
         """Every topic that has something to say now."""

@@ -34,8 +34,7 @@ class Naming:
         known = self._topics.setdefault(family, {})
         topics = known.get(expiry_us)
         if topics is None:
-            stem = f"{family[0]}.{family[1]}"
-            topics = known[expiry_us] = Topics(f"surface.{stem}", self._smile(stem, expiry_us), f"atm.{stem}")
+            topics = known[expiry_us] = _topics(family, self._smile(family, expiry_us))
             self._expiries[topics.smile] = expiry_us
         return topics
 
@@ -47,8 +46,25 @@ class Naming:
         """The expiry has left: its name may go to another one of that date."""
         del self._expiries[self._topics[family].pop(expiry_us).smile]
 
-    def _smile(self, stem: str, expiry_us: int) -> str:
+    def state(self) -> list[tuple[Family, dict[int, str]]]:
+        """The name of every `smile` topic there is now."""
+        return [(family, {e: topics.smile for e, topics in known.items()}) for family, known in self._topics.items()]
+
+    def restore(self, names: list[tuple[Family, dict[int, str]]]) -> None:
+        """Go on with these."""
+        self._topics = {family: {e: _topics(family, name) for e, name in known.items()} for family, known in names}
+        self._expiries = {name: expiry_us for _, known in names for expiry_us, name in known.items()}
+
+    def _smile(self, family: Family, expiry_us: int) -> str:
         """By the expiry's date, or by its minute where another expiry came first on that date."""
-        minute = iso(expiry_us)[:16]
+        stem, minute = _stem(family), iso(expiry_us)[:16]
         by_date = f"smile.{stem}.{minute[:10]}"
         return by_date if by_date not in self._expiries else f"smile.{stem}.{minute}"
+
+
+def _topics(family: Family, smile: str) -> Topics:
+    return Topics(f"surface.{_stem(family)}", smile, f"atm.{_stem(family)}")
+
+
+def _stem(family: Family) -> str:
+    return f"{family[0]}.{family[1]}"

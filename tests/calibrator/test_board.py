@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from option_chain import DAY, NOW, F, instrument, quote
 
-from kvd.calibrator.board import MOVING, STATIC, Board
+from kvd.calibrator.board import COLUMNS, Board
 
 EXPIRIES = [NOW + days * DAY for days in (1, 8, 30)]
 STRIKES = [0.9 * F, F, 1.2 * F]
@@ -35,7 +35,7 @@ def test_a_row_is_its_instruments_until_the_expiry_leaves(steps):
                 1 if of.option_type == "call" else -1,
             )
             assert (board.inverse[row], board.tick[row], board.k[row]) == (of.inverse, of.tick_size, k)
-        assert {len(getattr(board, column)) for column in (*STATIC, *MOVING, "counted")} == {len(expected)}
+        assert {len(getattr(board, column)) for column in COLUMNS} == {len(expected)}
 
 
 def test_a_new_row_says_nothing_yet():
