@@ -16,8 +16,11 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from kvd.calibrator.book import BookState
+from kvd.calibrator.shapes import misfits
 from kvd.config import Settings
 from kvd.config.settings import keys
+from kvd.core.measurement import TENOR_EDGES_D
+from kvd.core.residual import KNOTS
 
 VERSION = 1
 SECTIONS = ("calibrator", "forward", "calendar", "dynamics", "regimes", "measurement", "watch", "limits")
@@ -44,15 +47,19 @@ def encode(state: CalibratorState) -> bytes:
 def decode(encoded: bytes) -> CalibratorState:
     """The state that `encode` made these bytes of. Raises StateError on any others; arrays are read-only."""
     try:
-        return _DECODER.decode(encoded)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        state = _DECODER.decode(encoded)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise StateError(str(error)) from None
+    for book in state.books:
+        for misfit in misfits(book):
+            raise StateError(f"{book.venue} {book.underlying}: {misfit}")
+    return state
 
 
 def settings_of(settings: Settings) -> dict[str, Any]:
     """Every setting that must be the same where a state is taken up, by its dotted name, as JSON would have it."""
     return {
-        name: msgspec.to_builtins(key.value)
+        name: [*key.value] if isinstance(key.value, tuple) else key.value
         for name, key in keys(settings).items()
         if name in FOLLOWED or name.partition(".")[0] in SECTIONS
     }
@@ -105,6 +112,9 @@ def described(kind: Any) -> Any:
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_written)
 _DECODER = msgspec.msgpack.Decoder(CalibratorState, dec_hook=_read)
-FINGERPRINT = hashlib.sha256(msgspec.json.encode(described(CalibratorState))).hexdigest()[:16]
+_MADE_OF = [described(CalibratorState), KNOTS.tolist(), TENOR_EDGES_D.tolist()]
+FINGERPRINT = hashlib.sha256(msgspec.json.encode(_MADE_OF)).hexdigest()[:16]
 LAYOUT = f"{VERSION}-{FINGERPRINT}"
-"""The version of the layout, raised by hand when a field comes to mean something else, and what fields there are."""
+"""The version of the layout, raised by hand whenever anything in a state comes to be or to mean something else, and the
+fingerprint of its fields, the knots of residual curves and the tenor buckets.
+"""
