@@ -93,6 +93,18 @@ def test_a_gap_stands_alone_at_the_instant_of_the_last_cell():
     ]
 
 
+@given(st.integers(1, 10**16))
+def test_a_gap_before_all_else_stands_in_the_cell_of_its_own_instant(since_us):
+    inbox = Inbox(GRID)
+    inbox.put(gap(since_us))
+    inbox.put(quote("A", since_us + GRID))
+    inbox.seal()
+    first, second = drain(inbox)
+    assert first.events == (gap(since_us),)
+    assert first.instant_us % GRID == 0 and first.instant_us - GRID < since_us <= first.instant_us
+    assert second.instant_us == first.instant_us + GRID
+
+
 def test_futures_and_options_of_one_name_do_not_meet():
     inbox = Inbox(GRID)
     inbox.put(ForwardQuote("A", "deribit", "BTC", None, 1.0, 2.0, 5, 5))

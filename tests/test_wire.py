@@ -2,6 +2,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -21,7 +22,7 @@ from kvd.surface import (
     Smile,
     TrackRecord,
 )
-from kvd.wire import Encoder, decode, iso
+from kvd.wire import Encoder, EncoderState, decode, iso
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.ndjson"
 KNOTS = len(RESIDUAL_KNOTS)
@@ -180,6 +181,39 @@ def test_two_expiries_of_one_date_keep_their_topics_for_life():
     assert topic(withdrawn=(CHRISTMAS,)) == ["smile.deribit.BTC.2026-12-25"]
     assert topic(smile(evening)) == ["smile.deribit.BTC.2026-12-25T16:00"]
     assert decode(encoder.snapshot("smile.deribit.BTC.2026-12-25T16:00")).smiles[0].expiry_us == evening
+
+
+@given(st.lists(st.integers(0, 3), max_size=8), st.integers(0, 8))
+def test_numbers_and_names_go_on_where_they_were_put_aside(expiries, cut):
+    """Two expiries of each of two dates, which come, are told again and leave."""
+    running, messages, again = Encoder("e"), [], []
+    for i, which in enumerate(expiries):
+        if i == cut:
+            kept = msgspec.msgpack.decode(msgspec.msgpack.encode(running.state()), type=EncoderState)
+            taken_up = Encoder("e")
+            taken_up.restore(kept)
+            again = [taken_up, len(messages), []]
+        expiry_us = CHRISTMAS + which % 2 * 3600 * SECOND + which // 2 * DAY
+        leaving = (expiry_us,) if expiries[:i].count(which) % 2 else ()
+        one = update(*[smile(expiry_us)] * (not leaving), withdrawn=leaving)
+        messages += [m.payload for m in running.encode(one)]
+        if again:
+            again[2] += [m.payload for m in again[0].encode(one)]
+    if again:
+        assert again[2] == messages[again[1] :]
+        assert again[0].state() == running.state() and [*again[0].topics()] == [*running.topics()]
+
+
+def test_what_was_put_aside_does_not_change_with_who_goes_on():
+    running = Encoder("e")
+    running.encode(update(smile()))
+    kept = running.state()
+    taken_up = Encoder("later")
+    taken_up.restore(kept)
+    for encoder in (running, taken_up):
+        assert encoder.encode(update(smile(CHRISTMAS + DAY)))[0].seq == 2
+    assert kept.seq == {m.topic: 1 for m in Encoder("e").encode(update(smile()))}
+    assert taken_up.state() == running.state() != kept
 
 
 def test_a_withdrawn_expiry_says_so_and_leaves_the_snapshot():

@@ -152,6 +152,17 @@ def test_a_state_stays_what_it_was_whoever_goes_on_from_it(passed):
     assert [*differences(one, other)] == [*differences(one, running)] == []
 
 
+def test_arrays_lie_in_memory_as_they_did(passed):
+    """Products of matrices differ in their last digits with it."""
+    (book,) = decode(passed.states[-1]).books
+    P, A = np.asfortranarray(book.joint.P), book.joint.A.transpose(0, 2, 1).copy().transpose(0, 2, 1)
+    state = CalibratorState([book._replace(joint=book.joint._replace(P=P, A=A))])
+    assert not P.flags.c_contiguous and not A.flags.c_contiguous
+    assert [*differences(decode(encode(state)), state)] == []
+    (kept,) = restored(decode(encode(state))).state().books
+    assert (kept.joint.P.strides, kept.joint.A.strides) == (P.strides, A.strides)
+
+
 def test_a_fresh_calibrator_has_a_state_too():
     assert [*differences(restored(decode(encode(Calibrator(SETTINGS).state()))), Calibrator(SETTINGS))] == []
 
