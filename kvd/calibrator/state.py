@@ -7,6 +7,7 @@ typed: whatever is not such a state raises `StateError`.
 
 import hashlib
 import math
+from functools import cache
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -68,9 +69,11 @@ def settings_of(settings: Settings) -> dict[str, Any]:
 def _written(array: object) -> tuple[str, tuple[int, ...], list[int], bytes]:
     if not isinstance(array, np.ndarray):
         raise NotImplementedError(f"a state holds no {type(array).__name__}")
-    axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    plain = array.transpose(axes)
-    return _dtype(array.dtype.type).str, plain.shape, axes, plain.astype(_dtype(array.dtype.type), copy=False).tobytes()
+    dtype, strides, axes = _dtype(array.dtype.type), array.strides, list(range(array.ndim))
+    if not array.flags.c_contiguous:
+        axes.sort(key=lambda axis: -abs(strides[axis]))
+        array = array.transpose(axes)
+    return dtype.str, array.shape, axes, array.astype(dtype, copy=False).tobytes()
 
 
 def _read(kind: Any, written: Any) -> Array:
@@ -88,6 +91,7 @@ def _read(kind: Any, written: Any) -> Array:
     raise ValueError("not an array")
 
 
+@cache
 def _dtype(element: type) -> np.dtype[Any]:
     return np.dtype(element).newbyteorder("<")
 

@@ -1,6 +1,6 @@
 """A calibrator put aside and taken up again: it must not be able to tell, and neither must anybody who listens."""
 
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from hypothesis import settings as drawn
 from hypothesis import strategies as st
 from recursive import differences
 
+from kvd.app.tape import batches
 from kvd.calibrator import Calibrator
 from kvd.calibrator.book import Book, BookState
 from kvd.calibrator.state import (
@@ -26,8 +27,10 @@ from kvd.calibrator.state import (
     settings_of,
 )
 from kvd.config import Settings
+from kvd.feeds.replay import replay
 from kvd.latest import Batch, Inbox
 from kvd.quotes import Gap, Quote
+from kvd.venues import deribit
 from kvd.wire import Encoder
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "state_layout.txt"
@@ -109,6 +112,23 @@ def test_an_hour_cut_anywhere_however_often_comes_to_the_same_bytes(passed, cuts
         calibrator, encoder = restored(kept[0]), Encoder("hour")
         encoder.restore(kept[1])
     assert messages == [*chain.from_iterable(passed.messages)]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("tape", ["deribit-btc-2023-04-13.ndjson.gz", "deribit-eth-2023-04-12.ndjson.gz"])
+def test_on_real_tapes_a_restored_calibrator_is_the_same_to_the_last_bit(market_data: Path, tape: str):
+    """Taken up anew now and then, and compared to the bottom before that."""
+    events = replay(market_data / "tapes" / tape, deribit.Session(Settings().deribit))
+    running, encoder = Calibrator(Settings()), Encoder("tape")
+    again, other = restored(running.state(), Settings()), Encoder("tape")
+    for number, batch in enumerate(islice(batches(events, 50_000, lambda _: None), 250)):
+        assert told(running, encoder, [batch]) == told(again, other, [batch])
+        if number % 41 == 0:
+            assert [*differences(running, again, leaving_out=LEFT_OUT)] == []
+            again, other = restored(decode(encode(running.state())), Settings()), Encoder("tape")
+            other.restore(encoder.state())
+    assert number == 249
+    assert [*differences(running, again, leaving_out=LEFT_OUT)] == []
 
 
 def leaves(record, path=()):
