@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kvd.calibrator.book import Work
+from kvd.calibrator.records import Work
 from kvd.core import estimate, joint
 from kvd.core.measurement import Measurement
 from kvd.quality import fit

@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from copy import deepcopy
 
-from kvd.calibrator.book import Book, Work
+from kvd.calibrator.book import Book
 from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.records import Work
 from kvd.calibrator.rehearsal import Recited
 from kvd.calibrator.state import CalibratorState
 from kvd.config import Settings

@@ -4,85 +4,33 @@ them.
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.calibrator import doors
-from kvd.calibrator.board import Board, BoardState
-from kvd.calibrator.climate import Climate, ClimateState
+from kvd.calibrator.board import Board
+from kvd.calibrator.climate import Climate
 from kvd.calibrator.doors import Admitted, OneSided
 from kvd.calibrator.facts import BatchOutcome, Measured, count, facts, measured
-from kvd.calibrator.forwards import Forwards, ForwardsState
-from kvd.calibrator.hand import Hand, HandState
+from kvd.calibrator.forwards import Forwards
+from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
+from kvd.calibrator.records import Aged, BookState, Learnt, Work
 from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.scene import Clock, Evidence
-from kvd.calibrator.showcase import Showcase, ShowcaseState
-from kvd.calibrator.watch import Marks, MarksState, remember
-from kvd.calibrator.young import Start, Young
+from kvd.calibrator.showcase import Showcase
+from kvd.calibrator.watch import Marks, remember
+from kvd.calibrator.young import Young
 from kvd.config import Settings
 from kvd.core import censored, dynamics, estimate, joint, kalman, measurement
 from kvd.core.censored import Bounds
 from kvd.core.daycount import VarianceTime, year_fraction
-from kvd.core.dynamics import Dynamics, Moves
 from kvd.core.estimate import Outcome, Vols
 from kvd.quotes import Event, ForwardQuote, Gap, Instrument, Quote, held_out
-from kvd.surface import BatchFacts, SurfaceUpdate
+from kvd.surface import SurfaceUpdate
 
 Floats = NDArray[np.float64]
-
-
-class Aged(NamedTuple):
-    """The arguments of `joint.predict`: the joint before, between which instants time passed, and how."""
-
-    before: joint.Joint
-    from_us: int
-    to_us: int
-    noise_factor: float
-    dynamics: Dynamics
-    moves: Moves
-
-
-class Work(NamedTuple):
-    """What the newest update was made from, so that it can be done again: the prediction, the joint after it and after
-    new expiries were let in, and the vols of the touched slices.
-    """
-
-    aged: Aged
-    prior: joint.Joint
-    tau: Floats
-    vols: Vols
-
-
-class Learnt(NamedTuple):
-    """What the filter made of a batch: its outcome, if any quote was of use, expiries that left, and the facts."""
-
-    outcome: Outcome | None
-    withdrawn: tuple[int, ...]
-    facts: BatchFacts
-
-
-class BookState(NamedTuple):
-    """All that a book goes on from."""
-
-    venue: str
-    underlying: str
-    joint: joint.Joint
-    now_us: int
-    receive_us: int
-    predicted_us: int
-    noise_factor: float
-    scale: measurement.Scale
-    rungs: dict[int, Rung]
-    young: dict[int, Start]
-    climate: ClimateState
-    board: BoardState
-    forwards: ForwardsState
-    hand: HandState
-    showcase: ShowcaseState
-    marks: MarksState
 
 
 class Book:

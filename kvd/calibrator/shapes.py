@@ -5,8 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kvd.calibrator.book import BookState
 from kvd.calibrator.forwards import ForwardsState
+from kvd.calibrator.records import BookState
 from kvd.core.joint import Joint, M
 from kvd.core.measurement import BUCKETS
 from kvd.core.residual import KNOTS

@@ -1,7 +1,6 @@
 """What subscribers have been shown of one underlying, and what of it a batch changed."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from kvd.calibrator.overlay import Market, Overlay, overlay
 from kvd.calibrator.rehearsal import ForwardsFound
 from kvd.calibrator.repair import Repaired, Roots, Slices, repair, with_neighbours
 from kvd.calibrator.scene import Clock, Evidence, Laid, Scene
+from kvd.calibrator.shown import ShowcaseState, Shown, Stood, held, same
 from kvd.config import Calibrator
 from kvd.core.arbitrage import Surface
 from kvd.core.daycount import year_fraction
@@ -28,38 +28,6 @@ Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 MOVED_SDS = 0.1  # an expiry that was not quoted is shown again once a coordinate has moved by this part of its sd
-
-
-class Stood(NamedTuple):
-    """A slice free of arbitrage beside those that stand with it, and the range of k on which it is."""
-
-    x: Floats
-    u: Floats
-    tau: float
-    low: float
-    high: float
-
-
-class Shown(NamedTuple):
-    """A published smile and the slice it was made from."""
-
-    smile: Smile
-    x: Floats
-    u: Floats
-
-    @property
-    def stood(self) -> Stood:
-        """Where it stands."""
-        certificate = self.smile.certificate
-        return Stood(self.x, self.u, self.smile.tau, certificate.k_low, certificate.k_high)
-
-
-class ShowcaseState(NamedTuple):
-    """What is shown, where the market stands of what is shown otherwise, and what was last looked at, by expiry."""
-
-    shown: dict[int, Shown]
-    market: dict[int, Stood]
-    judged: dict[int, Floats]
 
 
 class Showcase:
@@ -181,7 +149,7 @@ class Showcase:
         ours, free = _stood(laid.slices, laid.repaired, row), bool(laid.repaired.free[row])
         if market.repaired.free[row]:
             stood = _stood(market.slices, market.repaired, row)
-            if free and _same(stood, ours):
+            if free and same(stood, ours):
                 self._market.pop(e, None)
             else:
                 self._market[e] = stood
@@ -198,7 +166,7 @@ class Showcase:
                 self._shown[e] = Shown(made[row], x[row], u[row])
                 self._hand.told(made[row])
             elif e in self._shown:
-                self._shown[e] = _held(self._shown[e], scene.rungs[e], scene.clock)
+                self._shown[e] = held(self._shown[e], scene.rungs[e], scene.clock)
             else:
                 continue
             published.append(self._shown[e].smile)
@@ -237,23 +205,9 @@ class Showcase:
         return Slices(surface, np.array(low), np.array(high), np.array(expiries, dtype=np.int64))
 
 
-def _held(last: Shown, rung: Rung, clock: Clock) -> Shown:
-    """What was shown last, saying that it is held."""
-    since_us = rung.since_us if rung.state == "held" else clock.now_us
-    if last.smile.state == "held":
-        since_us = last.smile.since_us
-    return last._replace(
-        smile=last.smile._replace(state="held", reason="not_repairable", since_us=since_us, publish_us=clock.publish_us)
-    )
-
-
 def _stood(slices: Slices, repaired: Repaired, row: int) -> Stood:
     x, u, tau = repaired.surface
     return Stood(x[row], u[row], float(tau[row]), float(slices.low[row]), float(slices.high[row]))
-
-
-def _same(left: Stood, right: Stood) -> bool:
-    return np.array_equal(left.x, right.x) and np.array_equal(left.u, right.u) and left[2:] == right[2:]
 
 
 def _slices(joint: Joint, candidates: Index, now_us: int, recent: smiles.Recent) -> Slices:

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from kvd.calibrator.book import BookState
+from kvd.calibrator.records import BookState
 from kvd.calibrator.shapes import misfits
 from kvd.config import Settings
 from kvd.config.settings import keys

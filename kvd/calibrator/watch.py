@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kvd.calibrator.board import Board
 from kvd.calibrator.ladder import Rung
-from kvd.calibrator.showcase import Shown
+from kvd.calibrator.shown import Shown
 from kvd.calibrator.smiles import RECENT_US
 from kvd.core import residual, smile
 from kvd.core.estimate import Outcome

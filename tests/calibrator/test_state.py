@@ -15,7 +15,8 @@ from recursive import differences
 
 from kvd.app.tape import batches
 from kvd.calibrator import Calibrator
-from kvd.calibrator.book import Book, BookState
+from kvd.calibrator.book import Book
+from kvd.calibrator.records import BookState
 from kvd.calibrator.state import (
     FINGERPRINT,
     LAYOUT,

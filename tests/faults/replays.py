@@ -58,7 +58,7 @@ async def replays(scale: Scale) -> Sequence[Row]:
     spawned = multiprocessing.get_context("spawn")
     with TemporaryDirectory() as folder, ProcessPoolExecutor(2, spawned, max_tasks_per_child=1) as pool:
         tapes = _tapes(Path(folder), scale)
-        found = [await _compared(tape, pool, scale) for tape in tapes]
+        found = await asyncio.gather(*(_compared(tape, pool, scale) for tape in tapes))
     length, cuts, processes = (sum(getattr(one, name) for one in found) for name in ("length", "cuts", "processes"))
     again, across = sum(one.again for one in found), sum(one.across for one in found)
     of = f"{length / 1e6:.1f} MB of {len(found)} tape{'s' * (len(found) > 1)}"
