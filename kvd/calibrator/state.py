@@ -22,6 +22,7 @@ from kvd.config import Settings
 from kvd.config.settings import keys
 from kvd.core.measurement import TENOR_EDGES_D
 from kvd.core.residual import KNOTS
+from kvd.quotes import Lock
 
 VERSION = 1
 SECTIONS = ("calibrator", "forward", "calendar", "dynamics", "regimes", "measurement", "watch", "limits")
@@ -38,6 +39,11 @@ class CalibratorState(NamedTuple):
     """One record for each venue and underlying, in the order in which they were first heard of."""
 
     books: list[BookState]
+
+    @property
+    def locks(self) -> list[Lock]:
+        """The locks that stand: who takes the state up must answer for them, or release them."""
+        return [lock for book in self.books for lock in book.hand.locks]
 
 
 def encode(state: CalibratorState) -> bytes:

@@ -30,7 +30,7 @@ from kvd.calibrator.state import (
 from kvd.config import Settings
 from kvd.feeds.replay import replay
 from kvd.latest import Batch, Inbox
-from kvd.quotes import Gap, Quote
+from kvd.quotes import Gap, Quote, Unlock
 from kvd.venues import deribit
 from kvd.wire import Encoder
 
@@ -331,6 +331,18 @@ def test_the_time_away_widens_the_posterior_by_the_gap_factor(passed):
     found = [c.step(passed.batches[number]) and c.state().books[0].joint for c in (plain, gapped)]
     narrow, wide = (np.sqrt(joint.P.diagonal()).reshape(-1, 5)[:, 0] for joint in found)
     assert (wide > narrow).all()
+
+
+def test_locks_that_nobody_answers_for_after_a_restart_can_be_released(passed):
+    state, instant_us = decode(passed.states[14]), passed.batches[14].instant_us
+    assert {"said", "skewed"} <= {lock.id for lock in state.locks}
+    calibrator = restored(state)
+    assert any(smile.locked[0].id for smile in restart(calibrator, instant_us).smiles if smile.locked)
+    released = [Unlock(lock.id, lock.venue, lock.underlying, instant_us) for lock in state.locks]
+    (update,) = calibrator.step(Batch(instant_us, tuple(released)))
+    assert {lock.expiry_us for lock in state.locks} & set(state.books[0].rungs) <= {s.expiry_us for s in update.smiles}
+    assert not any(lock.id for smile in update.smiles for lock in smile.locked)
+    assert calibrator.state().locks == []
 
 
 def test_expiries_that_passed_while_nobody_looked_are_withdrawn(passed):
