@@ -32,7 +32,7 @@ from kvd.wire import Encoder, EncoderState
 
 BITCOIN, ETHER = "deribit-btc-2023-04-12.ndjson.gz", "deribit-eth-2023-04-12.ndjson.gz"
 FRAMES = 60_000  # of a tape that is longer
-WITHIN_S = 600.0
+WITHIN_S = 1800.0
 SETTINGS = Settings()
 
 
@@ -81,7 +81,7 @@ async def _compared(tape: Path, pool: ProcessPoolExecutor, scale: Scale) -> Comp
     loop, rng = asyncio.get_running_loop(), np.random.default_rng(scale.seed)
     last = await asyncio.to_thread(_count, tape)
     cuts = sorted(set(rng.integers(1, last, scale.of(200, 20)).tolist()))
-    ends = [*sorted(rng.choice(cuts, scale.of(9, 1), replace=False).tolist()), last]
+    ends = [*sorted(rng.choice(cuts, scale.of(4, 1), replace=False).tolist()), last]
     aside, pieces = None, []
     for begin, end in itertools.pairwise([0, *ends]):
         piece, aside = await loop.run_in_executor(pool, _piece, tape, range(begin, end), cuts, aside)
