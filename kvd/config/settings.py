@@ -106,6 +106,14 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     path: str = ""
 
 
+class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """[checkpoint]: what a start takes up of the run before it; without a path every start is cold."""
+
+    path: str = ""
+    every_s: Positive = 1.0
+    oldest_h: Positive = 24.0
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """[log]: to standard error, one event a line."""
 
@@ -130,6 +138,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     publish: Publish = Publish()
     lock: Locks = Locks()
     audit: Audit = Audit()
+    checkpoint: Checkpoint = Checkpoint()
     log: Log = Log()
 
 

@@ -6,7 +6,6 @@ was not written waits and is tried again, and whoever must not act without a lin
 
 import asyncio
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import structlog
 from kvd.config import ConfigError
 from kvd.sinks import chain
 from kvd.sinks.chain import Reader
+from kvd.sinks.durable import keep_names, own, write_out
 from kvd.wire import iso
 
 RETRY_S = 1.0
@@ -152,10 +152,7 @@ class Audit:
         if not before.st_nlink:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted")
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-            os.fsync(self._file)
+            write_out(self._file, data)
         except OSError:
             self._cut_to = before.st_size
             with suppress(OSError):
@@ -207,11 +204,9 @@ def _read(file: int, path: Path) -> Reader:
     if not stat.S_ISREG(os.fstat(file).st_mode):
         raise ConfigError(f"audit.path: {path} is no file that keeps what is written to it; name another")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        own(file)
     except OSError as error:
-        raise ConfigError(
-            f"audit.path: {path} cannot be locked ({error.strerror}): another kvd writes to it; name another file"
-        ) from None
+        raise ConfigError(f"audit.path: {path} cannot be locked ({error.strerror}); name another file") from None
     reader = Reader()
     with open(file, "rb", closefd=False) as lines:
         for raw in lines:
@@ -222,14 +217,5 @@ def _read(file: int, path: Path) -> Reader:
                     "then move the file away: kvd begins a new one"
                 )
     if not reader.head.number and not reader.rest:
-        _keep_name(path)
+        keep_names(path.parent)
     return reader
-
-
-def _keep_name(path: Path) -> None:
-    """Have the name of a new file survive a crash."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
