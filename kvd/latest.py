@@ -45,7 +45,7 @@ class Batch(NamedTuple):
 
     ``instant_us`` is the cell's upper edge: every event arrived at or before it. ``gap`` batches hold gaps alone and
     carry the instant of the last cell before the interruption, so that a recorded tape cuts the same batches as the
-    live stream did; that of ``since_us`` where nothing has arrived yet, after a restart.
+    live stream did; where nothing has arrived yet, after a restart, that of the gap's end.
     """
 
     instant_us: int
@@ -73,7 +73,7 @@ class Inbox:
         """Add one event. Never waits; an event stamped earlier than the open cell joins the open cell."""
         if isinstance(event, Gap):
             self.seal()
-            self._cell = self._cell or self._cell_of(event.since_us)
+            self._cell = self._cell or self._cell_of(event.until_us or event.since_us)
             self._push(Batch(self._cell * self.grid_us, (event,)))
             return
         cell = self._cell_of(event.receive_us)

@@ -73,12 +73,14 @@ class ForwardQuote(Struct, frozen=True, gc=False):
 class Gap(Struct, frozen=True):
     """The stream of a venue was interrupted. ``since_us`` is the arrival of the last frame before the interruption.
 
-    A Gap resets nothing: it tells the calibrator to trust what it holds less.
+    A Gap resets nothing: it tells the calibrator to trust what it holds less. After a restart ``until_us`` is when it
+    ended; one that is still open has none.
     """
 
     venue: str
     since_us: int
     reason: str
+    until_us: int | None = None
 
 
 class Lock(Struct, frozen=True):

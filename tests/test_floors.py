@@ -63,7 +63,7 @@ LIBRARIES: dict[str, set[str]] = {
 }
 
 CLOCKS = {"now", "utcnow", "today"}  # of datetime and date
-GAPS_COME_FROM = {"feeds.live", "feeds.replay"}
+GAPS_COME_FROM = {"feeds.live", "feeds.replay", "app.checkpoint"}
 BASES = {"NamedTuple", "Struct", "Protocol", "Generic", "Enum", "IntEnum", "StrEnum", "Flag", "IntFlag"}
 FORBIDDEN_NAMES = {
     "util",

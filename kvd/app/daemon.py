@@ -10,6 +10,7 @@ import structlog
 
 from kvd.app.hand import Hand
 from kvd.app.journal import Journal
+from kvd.app.restart import Restart
 from kvd.app.signals import stop_on_signals
 from kvd.calibrator import Calibrator
 from kvd.config import Settings
@@ -59,7 +60,9 @@ class Daemon:
         )
         self.journal = Journal(settings, encoder.epoch, self.clock.now_us)
         self.hand = Hand(settings.lock, self.journal, encoder, self.inbox.put, self.clock.now_us)
-        self.journal.ending = self.hand.ending
+        self.restart = Restart(settings, self.calibrator, encoder, self.hand, self.inbox, self.clock.now_us)
+        self.hand.acted = self.restart.hurry
+        self.journal.ending = lambda: self.hand.ending() | self.restart.ending()
         self.publisher = Publisher(
             settings.publish,
             encoder,
@@ -135,6 +138,7 @@ class Daemon:
         """Hand an update to subscribers, metrics and whoever takes note of it."""
         self.journal.published(self.publisher.publish(update))
         self.hand.heed(update)
+        self.restart.heed()
         self.metrics.observe_update(update, seconds)
         self._smiles |= {(update.venue, update.underlying, smile.expiry_us) for smile in update.smiles}
         self._smiles -= {(update.venue, update.underlying, expiry_us) for expiry_us in update.withdrawn}
@@ -167,10 +171,14 @@ class Daemon:
 
 @asynccontextmanager
 async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[None]:
-    """Journal, publisher, recorder, feeds, calibrator, observer; ends with a last batch and a polite close."""
+    """Journal, checkpoint, publisher, recorder, feeds, calibrator, observer; ends with a last batch, a polite
+    close and a last checkpoint.
+    """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(daemon.journal)
+        await stack.enter_async_context(daemon.restart)
         await stack.enter_async_context(daemon.publisher)
+        await daemon.drain()  # what was taken up is there before anybody asks
         recorder = stack.enter_context(Recorder(record)) if record else None
         for name in daemon.settings.venues:
             daemon.feeds[name] = LiveFeed(
@@ -184,7 +192,13 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
             )
         async with asyncio.TaskGroup() as group:
             feeds = [feed.run() for feed in daemon.feeds.values()]
-            duties = (daemon.calibrate(), daemon.hand.release(), daemon.journal.keep(), daemon.observe())
+            duties = (
+                daemon.calibrate(),
+                daemon.hand.release(),
+                daemon.journal.keep(),
+                daemon.restart.keep(),
+                daemon.observe(),
+            )
             tasks = [group.create_task(duty) for duty in (*feeds, *duties)]
             daemon.begun()
             yield

@@ -10,7 +10,7 @@ import msgspec
 
 from kvd.app.daemon import Daemon, run_until
 from kvd.app.signals import stop_on_signals
-from kvd.config import Settings
+from kvd.config import Checkpoint, Settings
 from kvd.surface import SurfaceUpdate
 
 STARTS_WITHIN_S = 15.0
@@ -35,7 +35,8 @@ async def demo(
     with stop_on_signals() as stop:
         async with synthetic_exchange("--seed", str(seed)) as url:
             deribit = msgspec.structs.replace(settings.deribit, url=url, currencies=("BTC",))
-            settings = msgspec.structs.replace(settings, venues=("deribit",), deribit=deribit)
+            nothing = Checkpoint()  # nobody goes on from a market that has ended
+            settings = msgspec.structs.replace(settings, venues=("deribit",), deribit=deribit, checkpoint=nothing)
             await run_until(stop, Daemon(settings, started, updated), None, seconds)
 
 

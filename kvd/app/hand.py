@@ -1,12 +1,13 @@
 """The trader's hand on the daemon: the locks that stand, set and released by request, and released when they are due.
 
 An act counts once it stands in the audit log. A lock waits for that and is refused if it cannot be; a release, by
-request or in time, is never held up: its line is written as soon as that is possible. Locks end with the daemon.
+request or in time, is never held up: its line is written as soon as that is possible. Locks end with the daemon, or go
+on with the next one where there is a checkpoint (`kvd.app.restart`).
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from secrets import token_hex
 from typing import NamedTuple
@@ -57,14 +58,33 @@ class Hand:
         self._refusals: dict[str, Bucket] = {}
         self._unlisted: Counter[str] = Counter()  # refusals by author that have no line of their own yet
         self._changed = asyncio.Event()
+        self.acted: Callable[[], object] = lambda: None  # told of every lock that begins or ends to stand
 
     def statistics(self) -> Statistics:
         """What was done so far."""
         return Statistics(len(self._standing), dict(self._acts))
 
     def ending(self) -> dict[str, object]:
-        """What the audit log is told at the end: the locks that end with the daemon, and refusals without a line."""
+        """What the audit log is told at the end: the locks that stood till then, and refusals without a line."""
         return {"locks": sorted(self._standing), "refused_unlisted": dict(self._unlisted)}
+
+    def locks(self) -> tuple[Lock, ...]:
+        """Those that stand."""
+        return tuple(self._standing.values())
+
+    def go_on(self, kept: Iterable[Lock], since: str) -> tuple[Lock, ...]:
+        """Let the locks `kept` in a checkpoint of `since` stand again, and return them: those that were due meanwhile
+        are released, and all where there is no audit log.
+        """
+        now_us, kept = self._now_us(), tuple(kept)
+        standing = tuple(lock for lock in kept if self._journal.is_kept and lock.until_us > now_us)
+        for lock in kept:
+            if lock not in standing:
+                self._released(lock)
+        self._standing = {lock.id: lock for lock in standing}
+        if kept:
+            self._journal.note("restored", {"checkpoint": since, "locks": [locks.content(lock) for lock in standing]})
+        return standing
 
     def heed(self, update: SurfaceUpdate) -> None:
         """Take note of what there is to lock."""
@@ -91,6 +111,7 @@ class Hand:
         self._put(msgspec.structs.replace(lock, receive_us=self._now_us()))
         self._changed.set()
         self._acts["lock"] += 1
+        self.acted()
         log.info("lock.set", **locks.content(lock))
         return lock
 
@@ -106,7 +127,8 @@ class Hand:
         except AuditError:
             self._journal.note("unlock", said)
         finally:
-            self._release(lock, "unlock", author)
+            self._put(Unlock(lock.id, lock.venue, lock.underlying, self._now_us()))
+            self._stands_no_more(lock, "unlock", author)
 
     def refused(self, author: str, code: str, message: str) -> None:
         """Have a refusal counted, and put on record: all of them, but not each in a line of its own."""
@@ -127,14 +149,18 @@ class Hand:
             now_us = self._now_us()
             for lock in [lock for lock in self._standing.values() if lock.until_us <= now_us]:
                 del self._standing[lock.id]
-                self._journal.note("released", {"id": lock.id, "set_by": lock.author, "until": iso(lock.until_us)})
-                self._release(lock, "released", lock.author)
+                self._released(lock)
+                self._put(Unlock(lock.id, lock.venue, lock.underlying, self._now_us()))
             next_us = min((lock.until_us for lock in self._standing.values()), default=None)
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if next_us is None else (next_us - now_us) / 1e6):
                     await self._changed.wait()
 
-    def _release(self, lock: Lock, act: str, author: str) -> None:
-        self._put(Unlock(lock.id, lock.venue, lock.underlying, self._now_us()))
+    def _released(self, lock: Lock) -> None:
+        self._journal.note("released", {"id": lock.id, "set_by": lock.author, "until": iso(lock.until_us)})
+        self._stands_no_more(lock, "released", lock.author)
+
+    def _stands_no_more(self, lock: Lock, act: str, author: str) -> None:
         self._acts[act] += 1
+        self.acted()
         log.info("lock.released", id=lock.id, act=act, author=author)

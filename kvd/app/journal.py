@@ -38,6 +38,11 @@ class Journal:
         self._published = Published()
         self._since_us = now_us()
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is an audit log at all."""
+        return bool(self._settings.audit.path)
+
     async def __aenter__(self) -> Self:
         if self._settings.audit.path:
             self._audit = await Audit(Path(self._settings.audit.path), self._now_us).__aenter__()

@@ -113,17 +113,20 @@ class Book:
         """Apply the events of one batch to the filter alone: no smile is made of it, and none repaired."""
         heard: list[Quote] = []
         futures: list[ForwardQuote] = []
+        away_us = 0
         for event in events:
             if isinstance(event, Quote):
                 heard.append(event)
             elif isinstance(event, ForwardQuote):
                 futures.append(event)
             elif isinstance(event, Gap):
-                self._gap(event)
+                away_us = self._gap(event)
         timed: list[Quote | ForwardQuote] = [*heard, *futures]
         self._now_us = max([self._now_us, *[event.exchange_us for event in timed]])
         self._receive_us = max([self._receive_us, *[event.receive_us for event in timed]])
-        withdrawn = self._expire()
+        withdrawn = self._expire(self._now_us + away_us)
+        if away_us:
+            self._away(self._now_us + away_us)
 
         quotes = [q for q in heard if q.instrument.expiry_us > self._now_us]
         refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
@@ -135,23 +138,31 @@ class Book:
         outcome = made.of_vols.outcome if made.of_vols else None
         return Learnt(outcome, withdrawn, facts(made, refused, said, self._settings.measurement))
 
-    def _gap(self, gap: Gap) -> None:
+    def _gap(self, gap: Gap) -> int:
+        """Trust less from here on; returns how long the gap was, where that is known (us)."""
         self._noise_factor = self._settings.dynamics.gap_factor
         self._young.interrupted()
         self._showcase.interrupted()
         for rung in self._rungs.values():
             rung.gap_reason = gap.reason
+        return 0 if gap.until_us is None else max(0, gap.until_us - gap.since_us)
 
-    def _expire(self) -> tuple[int, ...]:
+    def _away(self, to_us: int) -> None:
+        """Add at once what a gap till `to_us` has cost, as the venue's clock should stand when it has ended."""
+        d = self._settings.dynamics
+        self._joint = joint.predict(self._joint, self._predicted_us, to_us, self._noise_factor, d)
+        self._predicted_us = max(self._predicted_us, to_us)
+
+    def _expire(self, now_us: int) -> tuple[int, ...]:
         """Forget every expiry whose instant has come; returns those that had a slice."""
-        self._hand.expire(self._now_us)
-        self._joint, gone = joint.expire(self._joint, self._now_us)
+        self._hand.expire(now_us)
+        self._joint, gone = joint.expire(self._joint, now_us)
         for expiry_us in gone:
             self._showcase.forget(expiry_us)
             self._marks.forget(expiry_us)
             del self._rungs[expiry_us]
             self._young.forget(expiry_us)
-        for expiry_us in {*gone, *self._board.expired(self._now_us)}:  # some were only ever refused
+        for expiry_us in {*gone, *self._board.expired(now_us)}:  # some were only ever refused
             self._board.forget(expiry_us)
             self._forwards.forget(expiry_us)
         return gone
@@ -167,7 +178,8 @@ class Book:
         """Predict to now, let new expiries in, and condition on what was admitted: on vols, then on bounds."""
         if not len(admitted.k) and not len(admitted.one_sided.k):
             return BatchOutcome()
-        d, since_us, moves = self._settings.dynamics, self._predicted_us, dynamics.STILL
+        d, moves = self._settings.dynamics, dynamics.STILL
+        since_us = min(self._predicted_us, self._now_us)  # a gap may have been thought longer than it was
         if since_us:
             moves = self._climate.moves(self._joint, self._forwards, since_us, self._now_us)
         aged = Aged(self._joint, since_us or self._now_us, self._now_us, self._noise_factor, d, moves)

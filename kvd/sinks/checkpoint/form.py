@@ -1,7 +1,7 @@
 """The form of a checkpoint: a line for people, a line of JSON that says what follows, and the payload.
 
     kvd checkpoint 1
-    {"version":"0.1.0","layout":"...","settings":"...",...,"payload_bytes":81234,"sha256":"..."}
+    {"version":"0.1.0","layout":"...",...,"payload_bytes":81234,"sha256":"..."}
     ...
 
 `sha256` is that of everything else: both lines without that field, and the payload.
@@ -9,7 +9,7 @@
 
 import re
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -45,12 +45,13 @@ class Heard(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Header(Struct, frozen=True, forbid_unknown_fields=True):
     """What a checkpoint says of itself. `layout` and `settings` tell payloads apart that look alike and are not: of
-    another version's records, or learnt under other settings. `written_us` is when it was taken.
+    another version's records, or learnt under other settings. `epoch` is that of its run, `written_us` when its state
+    was taken.
     """
 
     version: str
     layout: str
-    settings: str
+    settings: dict[str, Any]
     epoch: str
     written_us: int
     venues: dict[str, Heard]
@@ -58,7 +59,7 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
     payload_bytes: int = 0
 
 
-class Checkpoint(Struct, frozen=True):
+class Checkpoint(NamedTuple):
     """A whole checkpoint."""
 
     header: Header
