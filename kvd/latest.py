@@ -5,6 +5,7 @@ arrival time; `Latest` in front of every subscriber lets a slow one skip to the 
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 from kvd.quotes import Event, ForwardQuote, Gap, Lock, Quote, Unlock
@@ -22,6 +23,10 @@ class Latest(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def values(self) -> Iterable[V]:
+        """What is unread, oldest write first. Nothing may be put in while it is read."""
+        return self._slots.values()
 
     def put(self, key: K, value: V) -> bool:
         """Store `value` as the newest of `key`; True if an unread value was overwritten. Order is by last write."""
@@ -68,6 +73,10 @@ class Inbox:
         self._open: dict[tuple[str, str], Event] = {}
         self._cell = 0  # upper edge of the open cell, in units of the grid
         self._sealed: deque[Batch] = deque()
+
+    def __len__(self) -> int:
+        """Events that wait, in the open cell and in sealed ones."""
+        return len(self._open) + sum(len(batch.events) for batch in self._sealed)
 
     def put(self, event: Event) -> None:
         """Add one event. Never waits; an event stamped earlier than the open cell joins the open cell."""

@@ -59,7 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
     "scipy": {"core", "checker", "quality", "feeds.simulate", "bench"},
     "structlog": {"logs", "feeds", "sinks", "app", "cli"},
     "time": {"feeds", "app", "bench"},
-    "websockets": {"feeds.live", "feeds.simulate", "sinks.publish", "sinks.door", "client", "bench"},
+    "websockets": {"feeds.live", "feeds.simulate", "sinks.publish", "sinks.crowd", "sinks.door", "client", "bench"},
 }
 
 CLOCKS = {"now", "utcnow", "today"}  # of datetime and date

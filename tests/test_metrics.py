@@ -51,6 +51,7 @@ class Sent(NamedTuple):
     sent: dict[str, int]
     sent_bytes: int
     buffered_bytes: int
+    held_bytes: int
     overwrites: int
     cut: dict[str, int]
     errors: dict[str, int]
@@ -64,7 +65,7 @@ class Sent(NamedTuple):
 
 FEED = Feed(1000, 400_000, 1, {"combo": 3, "after expiry": 2}, 1, 2, True, 0.25, 930, 929)
 SENT = Sent(
-    3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 4, {"stalled": 1}, {"bad_json": 2},
+    3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 300_000, 4, {"stalled": 1}, {"bad_json": 2},
     {"desk": Use(2, 40, {"too_many_messages": 3}), "dashboard": Use(1, 7, {})},
     {"slow": 1}, 6, {"smile": 7, "atm": 2}, 4096, 59.5,
 )  # fmt: skip
@@ -83,6 +84,7 @@ def observed():
     metrics.observe_feed("deribit", FEED)
     metrics.observe_feed("okx", FEED._replace(connected=False, last_data_age_s=None, refusals={}))
     metrics.observe_inbox(Inbox(50_000))
+    metrics.observe_tasks(9)
     metrics.observe_publisher(SENT)
     metrics.observe_hand(HAND, AUDIT)
     metrics.observe_loop_lag(0.0004)

@@ -164,6 +164,7 @@ class Daemon:
             for name, feed in self.feeds.items():
                 self.metrics.observe_feed(name, feed.statistics())
             self.metrics.observe_inbox(self.inbox)
+            self.metrics.observe_tasks(len(asyncio.all_tasks()))
             self.metrics.observe_publisher(self.publisher.statistics())
             self.metrics.observe_hand(self.hand.statistics(), self.journal.statistics())
             await asyncio.sleep(OBSERVE_S)

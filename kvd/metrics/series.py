@@ -5,16 +5,21 @@ into series when the page is asked for. So an observation costs next to nothing,
 no state is global. Names are in base units; no label holds an instrument.
 """
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from kvd import __version__
+from kvd.metrics.families import Histogram
+from kvd.metrics.families import counter as _counter
+from kvd.metrics.families import gauge as _gauge
+from kvd.metrics.families import keyed as _keyed
+from kvd.metrics.families import one as _one
+from kvd.metrics.load import Load
 from kvd.metrics.statistics import (
     AuditStatistics,
     FeedStatistics,
@@ -24,7 +29,6 @@ from kvd.metrics.statistics import (
 )
 from kvd.surface import BatchFacts, Smile, State, SurfaceUpdate, TrackRecord
 
-Samples = Iterable[tuple[tuple[str, ...], float | None]]  # label values, value; None says nothing
 FAMILY = ("venue", "underlying")
 EXPIRY = ("venue", "underlying", "expiry")
 TENOR = (*FAMILY, "tenor")
@@ -121,6 +125,7 @@ class Metrics:
         self._inside: Counter[tuple[str, ...]] = Counter()
         self._marks_diverged: dict[tuple[str, ...], set[str]] = {}
         self._mark_alarms: Counter[tuple[str, ...]] = Counter()
+        self._load = Load()
         self._batches = Histogram(BATCH_BUCKETS_S)
         self._lag = Histogram(LAG_BUCKETS_S)
         self._registry = CollectorRegistry()
@@ -152,6 +157,7 @@ class Metrics:
         self._mark_alarms[family] += len(diverged - self._marks_diverged.get(family, set()))
         self._marks_diverged[family] = diverged
         self._batches.observe(seconds)
+        self._load.observe_update(update, self._now_us())
 
     def _observe_innovations(self, family: tuple[str, str], facts: BatchFacts) -> None:
         for bucket, (nis, dof) in facts.nis_by_tenor.items():
@@ -180,6 +186,10 @@ class Metrics:
         """The newest statistics of locks and of the audit log."""
         self._hand = hand, audit
 
+    def observe_tasks(self, count: int) -> None:
+        """How many tasks the event loop has now."""
+        self._load.tasks = count
+
     def observe_loop_lag(self, seconds: float) -> None:
         """A timer of the event loop fired this much too late."""
         self._lag.observe(seconds)
@@ -197,6 +207,8 @@ class Metrics:
         if self._inbox is not None:
             yield _counter("kvd_inbox_conflated", "Events replaced within a batch.", (), _one(self._inbox.conflated))
             yield _counter("kvd_inbox_overwrites", "Events lost to overload.", (), _one(self._inbox.overwrites))
+            yield _gauge("kvd_inbox_events", "Events that wait for the calibrator.", (), _one(len(self._inbox)))
+        yield from self._load.collect(self._now_us())
         if self._publisher is not None:
             yield from _of_publisher(self._publisher)
         if self._hand is not None:
@@ -254,34 +266,13 @@ class Metrics:
         yield _gauge("kvd_smile_state", "1 for the state the smile is in.", (*EXPIRY, "state"), states)
 
 
-class Histogram:
-    """Counts below fixed bounds, and a sum, in seconds."""
-
-    def __init__(self, bounds_s: tuple[float, ...]) -> None:
-        self._bounds_s = bounds_s
-        self._counts = [0] * (len(bounds_s) + 1)
-        self._sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one observation."""
-        self._counts[bisect_left(self._bounds_s, seconds)] += 1
-        self._sum_s += seconds
-
-    def family(self, name: str, help_text: str) -> HistogramMetricFamily:
-        """The series of this histogram."""
-        bounds = [*map(str, self._bounds_s), "+Inf"]
-        below = [float(sum(self._counts[: i + 1])) for i in range(len(bounds))]
-        return HistogramMetricFamily(
-            name, help_text, buckets=list(zip(bounds, below, strict=True)), sum_value=self._sum_s
-        )
-
-
 def _of_publisher(p: PublisherStatistics) -> Iterator[Metric]:
     yield _gauge("kvd_clients", "Subscribers connected now.", (), _one(p.clients))
     yield _gauge("kvd_subscriptions", "Patterns subscribed to.", (), _one(p.subscriptions))
     yield _counter("kvd_messages_sent", "Messages written, by kind.", ("kind",), _keyed(p.sent))
     yield _counter("kvd_sent_bytes", "Bytes written to subscribers.", (), _one(p.sent_bytes))
     yield _gauge("kvd_buffered_bytes", "Bytes waiting for subscribers' sockets.", (), _one(p.buffered_bytes))
+    yield _gauge("kvd_client_held_bytes", "Most that one subscriber holds of ours.", (), _one(p.held_bytes))
     yield _counter("kvd_outbox_overwrites", "Messages lost to slow subscribers.", (), _one(p.overwrites))
     yield _counter("kvd_gaps_sent", "Gaps that subscribers were told of, by reason.", ("reason",), _keyed(p.gaps))
     yield _counter("kvd_topics_resumed", "Topics taken up where a subscriber had left them.", (), _one(p.resumed))
@@ -304,29 +295,6 @@ def _of_hand(hand: HandStatistics, audit: AuditStatistics) -> Iterator[Metric]:
     yield _gauge("kvd_audit_failing", "Whether the audit log cannot be written now.", (), _one(audit.failing))
     yield _counter("kvd_audit_failures", "Failed attempts to write to it.", (), _one(audit.failures))
     yield _counter("kvd_audit_lost", "Lines given up because too many waited.", (), _one(audit.lost))
-
-
-def _one(value: float) -> Samples:
-    return [((), value)]
-
-
-def _keyed(counts: Mapping[str, int]) -> Samples:
-    return [((key,), count) for key, count in counts.items()]
-
-
-def _gauge(name: str, help_text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
-    return _fill(GaugeMetricFamily(name, help_text, labels=labels), samples)
-
-
-def _counter(name: str, help_text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
-    return _fill(CounterMetricFamily(name, help_text, labels=labels), samples)
-
-
-def _fill(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
-    for labels, value in sorted(samples):
-        if value is not None:
-            family.add_metric(labels, value)
-    return family
 
 
 def _minute(expiry_us: int) -> str:

@@ -59,6 +59,9 @@ class InboxStatistics(Protocol):
     def overwrites(self) -> int:
         """Events lost because the calibrator fell behind: overload."""
 
+    def __len__(self) -> int:
+        """Events that wait for the calibrator now."""
+
 
 class TokenStatistics(Protocol):
     """The holder of one token, over all its connections."""
@@ -130,6 +133,10 @@ class PublisherStatistics(Protocol):
     @property
     def buffered_bytes(self) -> int:
         """Bytes that wait in this process for sockets to take them."""
+
+    @property
+    def held_bytes(self) -> int:
+        """The most that one subscriber holds: in its outbox, in the transport, and in the kernel."""
 
     @property
     def overwrites(self) -> int:

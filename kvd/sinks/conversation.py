@@ -19,6 +19,8 @@ from kvd.sinks.requests import (
 from kvd.wire import Encoder, covers, iso
 
 ACTS = frozenset({"forbidden", "bad_lock", "no_audit"})  # codes of the refusals that the desk is told of
+TOO_MANY = "too_many_messages"
+PAUSE_S = 0.01  # in which a client that sends too much is not heard: its frames wait in its own buffers
 
 
 class Desk(Protocol):
@@ -48,7 +50,8 @@ class Conversation:
         self._now_s = asyncio.get_running_loop().time
 
     async def answer(self, session: Session, frame: str | bytes) -> None:
-        """Do what a frame asks, or say why not."""
+        """Do what a frame asks, or say why not. Who has sent too much is not heard for a moment."""
+        too_many = False
         try:
             self._ration(session)
             request = read(frame, session.outbox.coding)
@@ -58,7 +61,10 @@ class Conversation:
                 await self._act(session, request)
         except RequestError as error:
             self._refuse(session, error)
+            too_many = error.code == TOO_MANY
         self._audience.flush(session)
+        if too_many:
+            await asyncio.sleep(PAUSE_S)
 
     def _ration(self, session: Session) -> None:
         """Raise RequestError if the connection, or its token over all connections, has sent too much."""
@@ -69,7 +75,7 @@ class Conversation:
             limit = f"{self._settings.max_messages_per_s_per_token:g} messages a second of this token"
         else:
             return
-        raise RequestError("too_many_messages", f"more than {limit}: this one was ignored, send it again later")
+        raise RequestError(TOO_MANY, f"more than {limit}: this one was ignored, send it again later")
 
     def _refuse(self, session: Session, error: RequestError) -> None:
         self._errors[error.code] += 1

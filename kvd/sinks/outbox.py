@@ -84,6 +84,11 @@ class Outbox:
         return self._sent_seq
 
     @property
+    def waiting_bytes(self) -> int:
+        """What is in the slots, though others may hold the same: the bodies of smiles, answers, and names."""
+        return sum(_size(waiting) for waiting in self._unread.values())
+
+    @property
     def drained_bytes(self) -> int:
         """How much of what was flushed has left the process: a number that grows by what leaves it."""
         return self._written_bytes - self._transport.get_write_buffer_size()
@@ -200,3 +205,9 @@ class Outbox:
         parts.append(frame_head(len(payload), self.coding))
         parts.append(payload)
         return len(payload)
+
+
+def _size(waiting: Waiting) -> int:
+    if isinstance(waiting, Message):
+        return len(waiting.body)
+    return len(waiting) if isinstance(waiting, str | bytes) else len(waiting.topic)

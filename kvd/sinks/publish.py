@@ -11,8 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-from weakref import WeakSet
+from typing import NamedTuple, Self
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -26,7 +25,9 @@ from kvd.config import ConfigError, Publish
 from kvd.sinks.answers import Followed, Sources, nothing
 from kvd.sinks.audience import Audience, Session
 from kvd.sinks.conversation import Conversation, Desk
+from kvd.sinks.crowd import PASSERS_BY, Crowd
 from kvd.sinks.door import Door, response
+from kvd.sinks.held import held_bytes
 from kvd.sinks.history import History
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
 from kvd.sinks.requests import Bucket
@@ -36,6 +37,8 @@ from kvd.surface import SurfaceUpdate
 from kvd.wire import SUBPROTOCOLS, Encoder, Message, iso
 
 CLIENT_FRAME_BYTES = 64 * 1024
+RECEIVE_BYTES = 8 * 1024  # of the kernel, for what a client asks: so much is read at once, however small its frames
+WAITING_FRAMES = 4  # read, and not yet answered, before the client is left alone
 HANDSHAKE_S = 5.0
 CLOSE_S = 1.0
 JSON = "kvd.v1.json"  # what is spoken if nothing is agreed on
@@ -47,7 +50,8 @@ _library_log.setLevel(logging.CRITICAL)  # it would write a traceback for every 
 class Statistics(NamedTuple):
     """What the publisher has done: counts by kind of message, by reason of a cut, by code of an error.
 
-    `buffered_bytes` waits in the transports of all clients now; `overwrites` is what conflation has cost them;
+    `buffered_bytes` waits in the transports of all clients now; `held_bytes` is the most that one of them holds, the
+    kernel's buffers included; `overwrites` is what conflation has cost them;
     `tokens` says by name what each holder of a token has done; `gaps` counts by reason who heard of one, `resumed`
     topics taken up where they were left, `unmoved` by kind the smiles not sent for not having moved; `ring_bytes` and
     `ring_s` are what is kept for who comes back, and how far back.
@@ -58,6 +62,7 @@ class Statistics(NamedTuple):
     sent: dict[str, int]
     sent_bytes: int
     buffered_bytes: int
+    held_bytes: int
     overwrites: int
     cut: dict[str, int]
     errors: dict[str, int]
@@ -96,7 +101,7 @@ class Publisher:
         self._desk = desk
         self._tally = Tally()
         self._errors: Counter[str] = Counter()
-        self._connections: WeakSet[ServerConnection] = WeakSet()
+        self._crowd = Crowd(settings.max_clients + PASSERS_BY, self._errors)
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -150,6 +155,7 @@ class Publisher:
             sent=dict(self._tally.sent),
             sent_bytes=self._tally.sent_bytes,
             buffered_bytes=sum(s.transport.get_write_buffer_size() for s in self._audience.sessions),
+            held_bytes=max((held_bytes(s.outbox, s.transport) for s in self._audience.sessions), default=0),
             overwrites=self._tally.overwrites,
             cut=dict(self._audience.cut),
             errors=dict(self._errors),
@@ -172,8 +178,7 @@ class Publisher:
             async with asyncio.timeout(CLOSE_S * 1.5):
                 await self._server.wait_closed()
         except TimeoutError:
-            for connection in self._connections:
-                connection.transport.abort()
+            self._crowd.abort()
             await self._server.wait_closed()
         for task in self._tasks:
             task.cancel()
@@ -187,12 +192,13 @@ class Publisher:
                 self._settings.port,
                 process_request=self._receive,
                 select_subprotocol=_choose,
-                create_connection=self._connect,  # type: ignore[arg-type]  # a factory will do
+                create_connection=self._crowd.admit,  # type: ignore[arg-type]  # a factory will do
                 compression=None,
                 server_header=None,
                 open_timeout=HANDSHAKE_S,
                 close_timeout=CLOSE_S,
                 max_size=CLIENT_FRAME_BYTES,
+                max_queue=WAITING_FRAMES,
                 write_limit=SOCKET_BYTES,
                 logger=_library_log,
                 ssl=secure,
@@ -207,12 +213,8 @@ class Publisher:
             ) from error
         for listener in server.sockets:  # what it accepts inherits this; the kernel doubles it
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES // 2)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         return server
-
-    def _connect(self, *args: Any, **options: Any) -> ServerConnection:
-        connection = ServerConnection(*args, **options)
-        self._connections.add(connection)
-        return connection
 
     def _receive(self, _connection: ServerConnection, request: HttpRequest) -> Response | None:
         """Answer plain HTTP, or None to go on with a websocket's handshake."""
