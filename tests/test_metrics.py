@@ -71,6 +71,18 @@ SENT = Sent(
 )  # fmt: skip
 
 
+class Restart(NamedTuple):
+    start: str
+    reason: str
+    taken_us: int | None
+    bytes: int | None
+    seconds: float | None
+    writes: int
+    failures: int
+    failing: bool
+
+
+RESTART = Restart("warm", "previous", NOON + SECOND // 4, 290_645, 0.0125, 40, 2, False)
 HAND, AUDIT = Hand(1, {"lock": 3, "unlock": 1, "released": 1, "refused": 2}), Audit(42, 2, True, 1)
 
 
@@ -87,6 +99,7 @@ def observed():
     metrics.observe_tasks(9)
     metrics.observe_publisher(SENT)
     metrics.observe_hand(HAND, AUDIT)
+    metrics.observe_restart(RESTART)
     metrics.observe_loop_lag(0.0004)
     metrics.observe_loop_lag(0.03)
     return metrics
@@ -160,6 +173,7 @@ def test_no_label_holds_an_instrument():
         "le",
         "version",
         "tenor",
+        "start",
         "band",
         "token",
         "act",

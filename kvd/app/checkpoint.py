@@ -16,6 +16,7 @@ from kvd.sinks.checkpoint import Header, Heard, UnfitError, pack, unpack
 from kvd.wire import Encoder, EncoderState
 
 RESTARTED = "restarted"
+MOST_NAMED = 3  # of the settings that differ
 
 
 class Posterior(NamedTuple):
@@ -58,7 +59,8 @@ def unpacked(data: bytes, settings: Settings) -> Found:
         raise UnfitError("unknown", f"is of kvd {header.version} and layout {header.layout}, and this kvd has {LAYOUT}")
     ours = _bound_to(settings)
     if others := sorted(name for name in {*ours, *header.settings} if ours.get(name) != header.settings.get(name)):
-        raise UnfitError("unknown", f"was made under another {', '.join(others)}")
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        raise UnfitError("unknown", f"was made under another {', '.join(others[:MOST_NAMED])}{more}")
     try:
         kept = _DECODER.decode(payload)
         posterior = Posterior(decode(kept.calibrator), *kept[1:])

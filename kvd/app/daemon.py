@@ -167,6 +167,7 @@ class Daemon:
             self.metrics.observe_tasks(len(asyncio.all_tasks()))
             self.metrics.observe_publisher(self.publisher.statistics())
             self.metrics.observe_hand(self.hand.statistics(), self.journal.statistics())
+            self.metrics.observe_restart(self.restart.statistics())
             await asyncio.sleep(OBSERVE_S)
 
 

@@ -26,12 +26,16 @@ log = structlog.get_logger()
 
 
 class Statistics(NamedTuple):
-    """How the daemon was started, ``warm`` or ``cold``, and why; what was written since, and the age of the newest."""
+    """How the daemon was started, ``warm`` or ``cold``, and why; what was written since, the newest of it first."""
 
     start: str
     reason: str
-    written: WriterStatistics
-    age_s: float | None
+    taken_us: int | None
+    bytes: int | None
+    seconds: float | None
+    writes: int
+    failures: int
+    failing: bool
 
 
 class Restart:
@@ -86,9 +90,8 @@ class Restart:
 
     def statistics(self) -> Statistics:
         """What was done so far."""
-        written = self._writer.statistics() if self._writer else NOTHING
-        age_s = (self._now_us() - written.newest.taken_us) / 1e6 if written.newest else None
-        return Statistics(*self._start, written, age_s)
+        newest, *counts = self._writer.statistics() if self._writer else NOTHING
+        return Statistics(*self._start, *(newest or (None, None, None)), *counts)
 
     def ending(self) -> dict[str, object]:
         """What the audit log is told at the end: whether the locks that stand go on with the next start."""

@@ -10,6 +10,7 @@ import typer
 
 from kvd import __version__, tables
 from kvd.cli import subscriber
+from kvd.cli.checkpoint import checkpoint
 from kvd.cli.shell import ConfigFile, loaded, mendable, print_json, reachable, turn
 from kvd.config import ConfigError, Log, Publish, effective
 from kvd.logs import configure
@@ -285,5 +286,5 @@ def _connection(host: str, publish: Publish) -> HTTPConnection:
     return HTTPSConnection(host, publish.port, timeout=3.0, context=trusting)
 
 
-for command in subscriber.COMMANDS:
+for command in (checkpoint, *subscriber.COMMANDS):
     app.command()(command)

@@ -1,5 +1,6 @@
 """Every Prometheus name of kvd, and the only room that imports prometheus_client."""
 
+from kvd.metrics.restart import RestartStatistics
 from kvd.metrics.series import Metrics
 from kvd.metrics.statistics import (
     AuditStatistics,
@@ -16,4 +17,5 @@ __all__ = [
     "InboxStatistics",
     "Metrics",
     "PublisherStatistics",
+    "RestartStatistics",
 ]

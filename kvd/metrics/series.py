@@ -20,6 +20,7 @@ from kvd.metrics.families import gauge as _gauge
 from kvd.metrics.families import keyed as _keyed
 from kvd.metrics.families import one as _one
 from kvd.metrics.load import Load
+from kvd.metrics.restart import RestartStatistics, of_restart
 from kvd.metrics.statistics import (
     AuditStatistics,
     FeedStatistics,
@@ -111,6 +112,7 @@ class Metrics:
         self._inbox: InboxStatistics | None = None
         self._publisher: PublisherStatistics | None = None
         self._hand: tuple[HandStatistics, AuditStatistics] | None = None
+        self._restart: RestartStatistics | None = None
         self._published: Counter[tuple[str, ...]] = Counter()
         self._quotes: Counter[tuple[str, ...]] = Counter()
         self._one_sided: Counter[tuple[str, ...]] = Counter()
@@ -186,6 +188,10 @@ class Metrics:
         """The newest statistics of locks and of the audit log."""
         self._hand = hand, audit
 
+    def observe_restart(self, statistics: RestartStatistics) -> None:
+        """The newest statistics of the start and of the checkpoint."""
+        self._restart = statistics
+
     def observe_tasks(self, count: int) -> None:
         """How many tasks the event loop has now."""
         self._load.tasks = count
@@ -213,6 +219,8 @@ class Metrics:
             yield from _of_publisher(self._publisher)
         if self._hand is not None:
             yield from _of_hand(*self._hand)
+        if self._restart is not None:
+            yield from of_restart(self._restart, self._now_us())
         yield self._lag.family("kvd_event_loop_lag_seconds", "How late timers of the event loop fire.")
 
     def _of_feeds(self) -> Iterator[Metric]:

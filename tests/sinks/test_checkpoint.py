@@ -6,6 +6,8 @@ import fcntl
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -301,6 +303,27 @@ def test_a_slow_disk_has_at_most_one_at_work_and_whoever_is_cancelled_leaves_it_
 
     assert asyncio.run(scenario()).writes == 2
     assert [path.read_bytes() for path in generations.candidates()] == [b"second", b"slow"]
+
+
+def test_a_disk_that_never_answers_does_not_keep_the_process(tmp_path):
+    program = f"""
+import asyncio, threading
+from pathlib import Path
+from kvd.sinks.checkpoint import Generations, Writer
+
+async def main():
+    writer = Writer(Generations(Path({str(tmp_path)!r}) / "kvd.checkpoint"))
+    try:
+        async with asyncio.timeout(0.1):
+            await writer.write(threading.Event().wait, 0)
+    except TimeoutError:
+        writer.gave_up()
+    print(writer.statistics().failing)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert "the disk does not answer" in done.stdout and done.stdout.endswith("True\n")
 
 
 def test_an_error_of_our_own_is_raised(generations):
