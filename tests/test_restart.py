@@ -69,7 +69,7 @@ class Run:
                 self.messages += self.encoder.encode(update)
                 self.hand.heed(update)
                 self.updates.append(update)
-                self.restart.heed()
+            self.restart.heed()
 
     def play(self, tape):
         for batch in batches(replay(tape, deribit.Session(self.settings.deribit)), GRID, lambda _: None):

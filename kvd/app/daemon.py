@@ -132,13 +132,13 @@ class Daemon:
             each_s = (time.perf_counter() - began_s) / max(1, len(updates))
             for update in updates:
                 self.publish(update, each_s)
+            self.restart.heed()
             await asyncio.sleep(0)  # let the sockets breathe between batches
 
     def publish(self, update: SurfaceUpdate, seconds: float) -> None:
         """Hand an update to subscribers, metrics and whoever takes note of it."""
         self.journal.published(self.publisher.publish(update))
         self.hand.heed(update)
-        self.restart.heed()
         self.metrics.observe_update(update, seconds)
         self._smiles |= {(update.venue, update.underlying, smile.expiry_us) for smile in update.smiles}
         self._smiles -= {(update.venue, update.underlying, expiry_us) for expiry_us in update.withdrawn}

@@ -10,13 +10,13 @@ import structlog
 
 from kvd.app.checkpoint import Found, Posterior, gaps, packed, unpacked, with_locks
 from kvd.app.hand import Hand
-from kvd.calibrator import Calibrator
+from kvd.calibrator import Calibrator, CalibratorState
 from kvd.config import ConfigError, Settings
 from kvd.latest import Inbox
 from kvd.sinks.checkpoint import Generations, Header, UnfitError, Writer, read
 from kvd.sinks.checkpoint import Statistics as WriterStatistics
 from kvd.sinks.durable import TakenError
-from kvd.wire import Encoder, iso
+from kvd.wire import Encoder, EncoderState, iso
 
 LAST_WITHIN_S = 2.0
 AHEAD_S = 5.0  # a checkpoint from further in the future was made under another clock
@@ -36,6 +36,14 @@ class Statistics(NamedTuple):
     writes: int
     failures: int
     failing: bool
+
+
+class Taken(NamedTuple):
+    """What was taken between two batches, and when."""
+
+    calibrator: CalibratorState
+    encoder: EncoderState
+    at_us: int
 
 
 class Restart:
@@ -63,6 +71,7 @@ class Restart:
         self._generations: Generations | None = None
         self._writer: Writer | None = None
         self._start = "cold", "not_kept"
+        self._taken: Taken | None = None
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
 
@@ -100,13 +109,16 @@ class Restart:
         return {"locks_kept": not (self._changed.is_set() or self._writer.statistics().failing)}
 
     def heed(self) -> None:
-        """Something has changed: there is need for another checkpoint."""
-        self._changed.set()
+        """To be called between two batches: what the next checkpoint will hold is what there is now."""
+        if self._writer is not None:
+            self._taken = Taken(self._calibrator.state(), self._encoder.state(), self._now_us())
+            self._changed.set()
 
     def hurry(self) -> None:
         """A trader has acted: let the next checkpoint be written now."""
-        self._urgent.set()
-        self._changed.set()
+        if self._taken is not None:
+            self._urgent.set()
+            self._changed.set()
 
     async def keep(self) -> None:
         """For ever: write what has changed, so often that the newest on the disk is not older than it may be."""
@@ -118,7 +130,7 @@ class Restart:
             began_s = loop.time()
             await self._write(self._writer)
             took_s = loop.time() - began_s
-            rest_s = every_s - 2 * took_s  # the next one is on the disk before this one is too old
+            rest_s = 0.9 * every_s - 2 * took_s  # the next one is on the disk before this one is too old
             try:
                 async with asyncio.timeout(max(rest_s, every_s / 2)):
                     await self._urgent.wait()
@@ -126,11 +138,12 @@ class Restart:
                 continue
 
     async def _write(self, writer: Writer) -> None:
+        assert self._taken is not None
         self._changed.clear()
         self._urgent.clear()
-        settings, epoch, now_us = self._settings, self._encoder.epoch, self._now_us()
-        posterior = Posterior(self._calibrator.state(), self._encoder.state(), self._hand.locks())
-        await writer.write(lambda: packed(posterior, settings, epoch, now_us), now_us)
+        settings, epoch, at_us = self._settings, self._encoder.epoch, self._taken.at_us
+        posterior = Posterior(self._taken.calibrator, self._taken.encoder, self._hand.locks())
+        await writer.write(lambda: packed(posterior, settings, epoch, at_us), at_us)
 
     def _taken_up(self, generations: Generations) -> tuple[str, str]:
         """Go on from the newest generation that allows it; how, and why."""
