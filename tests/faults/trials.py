@@ -1,8 +1,10 @@
 """Which trial puts which promises to the test, in the order in which they run."""
 
+from kills import kills
 from replays import replays
 from verdicts import Trial
 
 TRIALS: dict[str, Trial] = {
+    "R5 R6": kills,
     "R7": replays,
 }

@@ -1,0 +1,174 @@
+"""R5, R6: kill -9 at random instants, while a subscriber listens who comes back with epoch and number each time."""
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from command_line import exchange, until
+from following import Back, Listener, Smile
+from verdicts import Row, Scale
+from victims import Victim, free_port
+
+from kvd.sinks.checkpoint import Checkpoint, UnfitError, read, unpack
+
+READY_WITHIN_S, OLDEST_S = 3.0, 1.0
+SIDE_BY_SIDE = 2
+NEAR_SDS = 3.0
+LIVES_S = 1.8  # a daemon that is ready lives at most so long
+SETTLED_S = 1.5  # what was heard so long before a kill is in the checkpoint
+MARKET = ("--instruments", 400, "--rate", 300)
+
+
+class Kill(NamedTuple):
+    """One kill and the start after it: the age of the checkpoint at the kill, how long the start took until it was
+    ready, how far each smile then was from the last one before, in its own standard deviations, and how much wider
+    than as of the checkpoint; what was wrong with the checkpoint, and with what the subscriber heard.
+    """
+
+    age_s: float
+    ready_s: float
+    away_sds: tuple[float, ...]
+    wider: tuple[float, ...]
+    torn: str
+    unheard: str
+
+
+async def kills(scale: Scale) -> Sequence[Row]:
+    """The trial."""
+    each = scale.of(50, 1)
+    drawn = random.Random(scale.seed)
+    seeds = [drawn.randrange(2**32) for _ in range(SIDE_BY_SIDE)]
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(tempfile.mkdtemp(dir=folder)) for _ in seeds]
+        async with exchange("--seed", scale.seed, *MARKET) as url, asyncio.TaskGroup() as group:
+            work = [_kill_often(own, url, each, seed, scale) for own, seed in zip(folders, seeds, strict=True)]
+            tasks = [group.create_task(one) for one in work]
+    return _rows([kill for task in tasks for kill in task.result()])
+
+
+async def _kill_often(folder: Path, url: str, times: int, seed: int, scale: Scale) -> list[Kill]:
+    """Kill one daemon `times` times at random instants of its life, and now and then of its start."""
+    drawn, port = random.Random(seed), free_port()
+    listener = Listener(port)
+    done: list[Kill] = []
+    async with Victim(folder, port, url) as daemon, asyncio.TaskGroup() as group:
+        listening = group.create_task(listener.listen())
+        await daemon.start()
+        await until(lambda: bool(listener.told))
+        await asyncio.sleep(3.0)  # till the chain is all there
+        for i in range(times):
+            await asyncio.sleep(drawn.uniform(0.0, LIVES_S))
+            done.append(await _kill_once(daemon, listener, drawn.uniform(0.0, 2.0) if i % 10 == 9 else None))
+            if i % 10 == 9:
+                scale.say(f"{i + 1} kills, ready in {statistics.median(kill.ready_s for kill in done):.2f} s")
+        listening.cancel()
+    return done
+
+
+async def _kill_once(daemon: Victim, listener: Listener, again_s: float | None) -> Kill:
+    """Kill the daemon, again after `again_s` of its next start if that is said, and let it come back."""
+    killed_s = time.time()
+    await daemon.kill()
+    kept, torn = _kept(daemon.path)
+    age_s = killed_s - kept.header.written_us / 1e6 if kept else float("inf")
+    if again_s is not None:
+        starting = asyncio.create_task(daemon.start())
+        await asyncio.wait((starting,), timeout=again_s)
+        await daemon.kill()
+        starting.cancel()
+        await asyncio.wait((starting,))
+        kept, again = _kept(daemon.path)
+        torn = torn or again
+    backs = len(listener.backs)
+    ready_s = await daemon.start()
+    await listener.came_back(backs + 1)
+    back = listener.backs[-1]
+    away_sds, wider = _compared(listener, back, kept, killed_s)
+    return Kill(age_s, ready_s, away_sds, wider, torn or _wrongly_taken(daemon, kept), _unheard(listener, killed_s))
+
+
+def _kept(path: Path) -> tuple[Checkpoint | None, str]:
+    """What a kill has left in the file, and what is wrong with it."""
+    try:
+        return unpack(read(path)), ""
+    except UnfitError as unfit:
+        return None, f"the file {unfit}"
+
+
+def _wrongly_taken(daemon: Victim, kept: Checkpoint | None) -> str:
+    """Why a start was not from what the kill has left, as its log says."""
+    restored, aside = daemon.said("checkpoint.restored"), daemon.said("checkpoint.set_aside")
+    if aside or len(restored) != 1:
+        return f"set aside {aside}, restored {restored}"
+    if kept is not None and restored[0]["epoch"] != kept.header.epoch:
+        return f"restored {restored[0]}, and there was that of epoch {kept.header.epoch}"
+    return ""
+
+
+def _compared(
+    listener: Listener, back: Back, kept: Checkpoint | None, killed_s: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """How far smiles shown at once are from the newest before the kill, and how much wider than in the checkpoint."""
+    _, newest = listener.before(killed_s)
+    _, taken = listener.before(kept.header.written_us / 1e6) if kept else (0, newest)
+    shown = {expiry: smile for expiry, smile in back.smiles.items() if smile.reason == "restarted"}
+    away = [_away_sds(newest[expiry], smile) for expiry, smile in shown.items() if expiry in newest]
+    wider = [smile.sd / taken[expiry].sd for expiry, smile in shown.items() if expiry in taken]
+    return tuple(away), tuple(wider)
+
+
+def _away_sds(before: Smile, after: Smile) -> float:
+    return abs(after.atm_vol - before.atm_vol) / after.sd
+
+
+def _unheard(listener: Listener, killed_s: float) -> str:
+    """What the subscriber was not told, or told wrongly, in the newest start."""
+    *earlier, back = listener.backs
+    if listener.complaints:
+        return listener.complaints[0]
+    if back.epoch in {one.epoch for one in earlier}:
+        return f"epoch {back.epoch} twice"
+    if back.first != "new_epoch":
+        return f"began with {back.first} instead of a gap"
+    if back.seq < listener.before(killed_s - SETTLED_S)[0]:
+        return f"the numbers began anew at {back.seq}"
+    return ""
+
+
+def _rows(done: Sequence[Kill]) -> Sequence[Row]:
+    n = len(done)
+    ready, ages = sorted(kill.ready_s for kill in done), sorted(kill.age_s for kill in done)
+    torn, unheard = [kill.torn for kill in done if kill.torn], [kill.unheard for kill in done if kill.unheard]
+    away, wider = [x for kill in done for x in kill.away_sds], [x for kill in done for x in kill.wider]
+    near = len(wider) >= 5 * n and min(wider) > 1.0 and max(away) <= NEAR_SDS
+    measured = f"least {min(wider):.4f} times as wide, furthest {max(away):.2f} sd, n {len(wider)}" if wider else "none"
+    return [
+        _timing("ready after kill -9", ready, READY_WITHIN_S),
+        _timing("age of the checkpoint at the kill", ages, OLDEST_S),
+        Row(
+            "R6",
+            "torn or passed over after kill -9",
+            f"{len(torn)} of {n} {' '.join(torn)[:200]}".strip(),
+            "0",
+            not torn,
+        ),
+        Row("R6", "smiles shown at once after the start", measured, f"wider, within {NEAR_SDS:g} sd", near),
+        Row(
+            "R5",
+            "subscriber hears a gap, a new epoch, numbers that go on",
+            f"{n - len(unheard)} of {n} {' '.join(unheard)[:200]}".strip(),
+            "all",
+            not unheard,
+        ),
+    ]
+
+
+def _timing(what: str, seconds: Sequence[float], limit_s: float) -> Row:
+    n, worst_s = len(seconds), seconds[-1]
+    measured = f"{statistics.median(seconds):.2f} s median, {worst_s:.2f} s worst, n {n}"
+    return Row("R6", what, measured, f"<= {limit_s:g} s", worst_s <= limit_s)
