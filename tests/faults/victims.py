@@ -2,15 +2,23 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from command_line import COMMAND, PATIENCE_S, ROOT, environment
+
+
+class Started(NamedTuple):
+    """How long a start took until it was ready, and how long it had a core meanwhile."""
+
+    seconds: float
+    cpu_s: float
 
 
 class Victim:
@@ -26,14 +34,19 @@ class Victim:
         self.process: Process | None = None
         self.events: list[dict[str, Any]] = []
 
+    def environ(self, folder: Path) -> dict[str, str]:
+        """What is kvd's of its environment, with the checkpoint in `folder`."""
+        own = {name: value for name, value in self._environ.items() if name.startswith("KVD_")}
+        return own | {"KVD_CHECKPOINT_PATH": str(folder / self.path.name)}
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.kill()
 
-    async def start(self) -> float:
-        """Start it, and wait until it is ready; how long that took, in seconds."""
+    async def start(self) -> Started:
+        """Start it, and wait until it is ready."""
         began_s = time.monotonic()
         self.events = []
         self.process = await asyncio.create_subprocess_exec(
@@ -43,7 +56,7 @@ class Victim:
         async with asyncio.timeout(PATIENCE_S):
             while await status(self._port) != 200:  # noqa: ASYNC110 it has no event to wait for
                 await asyncio.sleep(0.02)
-        return time.monotonic() - began_s
+        return Started(time.monotonic() - began_s, _cpu_s(self.process.pid))
 
     async def kill(self) -> None:
         """With SIGKILL."""
@@ -79,6 +92,12 @@ async def get(port: int, path: str) -> bytes:
             finally:
                 writer.close()
     return b""
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
