@@ -28,6 +28,8 @@ ENV PATH=/opt/kvd/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     OPENBLAS_NUM_THREADS=1 \
     KVD_PUBLISH_HOST=0.0.0.0
+# Where a volume takes a checkpoint (KVD_CHECKPOINT_PATH): a new one takes its owner from here.
+RUN install --directory --owner 65532 --group 65532 /var/lib/kvd
 USER 65532:65532
 EXPOSE 8765
 STOPSIGNAL SIGTERM

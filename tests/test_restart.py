@@ -189,6 +189,27 @@ def test_it_goes_on_from_the_very_posterior(first, path):
     assert now.scale.value.tolist() == was.scale.value.tolist()
 
 
+@pytest.mark.parametrize("away_us", [2 * SECOND, HOUR])
+def test_the_first_quotes_make_a_smile_live_and_time_is_what_they_say(path, tmp_path, away_us):
+    """Two seconds later by the venue's clock, whatever ours has thought the gap to be."""
+    tape = tmp_path / "more.ndjson"
+    synthetic_tape.write(tape, SECONDS + 8)
+
+    async def scenario():
+        async with running(path, END + away_us) as run:
+            (first,) = run.updates
+            for batch in batches(replay(tape, deribit.Session(run.settings.deribit)), GRID, lambda _: None):
+                if batch.instant_us > END + 2 * SECOND:
+                    run.updates += run.calibrator.step(batch)
+            return {smile.expiry_us: smile for smile in first.smiles}, run.shown()
+
+    restarted, after = asyncio.run(scenario())
+    for expiry_us, smile in after.items():
+        assert smile.state == "live" and END + 2 * SECOND < smile.exchange_us <= END + 8 * SECOND
+        assert smile.tau == pytest.approx((expiry_us - smile.exchange_us) / (365 * 24 * HOUR), rel=1e-6)
+        assert smile.sd.atm_vol < restarted[expiry_us].sd.atm_vol
+
+
 def test_an_expiry_that_has_passed_meanwhile_is_withdrawn(first, path):
     gone, *left = sorted(first[0].shown())
     away_us = gone - END + SECOND

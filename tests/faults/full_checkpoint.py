@@ -60,7 +60,7 @@ async def _filled(disk: Disk, daemon: Victim, listener: Listener, port: int) -> 
     await daemon.start()
     restored = len(daemon.said("checkpoint.restored"))
     measured = (
-        f"{published:.0f} smiles/s while full, {failures:.0f} failures counted, said {said[0]} and over {said[1]} times, "
+        f"{published:.0f} smiles/s while full, {failures:.0f} failures counted, said {said[0]} and {said[1]} times, "
         f"{'warm' if restored else 'cold'} after kill -9; {disk.what}"
     )
     passed = published > 1 and said == [2, 1] and restored == 1 and not listener.complaints
