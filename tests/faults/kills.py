@@ -21,6 +21,7 @@ from kvd.sinks.checkpoint import Checkpoint, UnfitError, read, unpack
 READY_WITHIN_S, OLDEST_S = 3.0, 1.0
 SIDE_BY_SIDE = 2
 NEAR_SDS = 3.0
+EVERY_S = ("1.0", "0.02")  # how often each writes its checkpoint: the second one is at it half of the time
 LIVES_S = 1.8  # a daemon that is ready lives at most so long
 SLACK = 5  # of the short form, which runs beside other tests
 SETTLED_S = 1.5  # what was heard so long before a kill is in the checkpoint
@@ -57,19 +58,23 @@ async def _killed(scale: Scale) -> Sequence[Row]:
         folders = [Path(tempfile.mkdtemp(dir=folder)) for _ in seeds]
         async with exchange("--seed", scale.seed, *MARKET) as url:
             async with asyncio.TaskGroup() as group:
-                work = [_kill_often(own, url, each, seed, scale) for own, seed in zip(folders, seeds, strict=True)]
-                tasks = [group.create_task(one) for one in work]
+                lives = [
+                    _kill_often(Victim(own, free_port(), url, KVD_CHECKPOINT_EVERY_S=every_s), each, seed, scale)
+                    for own, seed, every_s in zip(folders, seeds, EVERY_S, strict=False)
+                ]
+                tasks = [group.create_task(life) for life in lives]
             async with Victim(folders[0], free_port(), url) as daemon:
                 torn = await tears(daemon, scale)
-    return [*_rows([kill for task in tasks for kill in task.result()], scale.short), *torn]
+    done = [task.result() for task in tasks]
+    ages = _timing("age of the checkpoint at the kill", [kill.age_s for kill in done[0]], OLDEST_S * scale.of(1, SLACK))
+    return [ages, *_rows([kill for kills in done for kill in kills], scale.short), *torn]
 
 
-async def _kill_often(folder: Path, url: str, times: int, seed: int, scale: Scale) -> list[Kill]:
+async def _kill_often(victim: Victim, times: int, seed: int, scale: Scale) -> list[Kill]:
     """Kill one daemon `times` times at random instants of its life, and now and then of its start."""
-    drawn, port = random.Random(seed), free_port()
-    listener = Listener(port)
+    drawn, listener = random.Random(seed), Listener(victim.port)
     done: list[Kill] = []
-    async with Victim(folder, port, url) as daemon, asyncio.TaskGroup() as group:
+    async with victim as daemon, asyncio.TaskGroup() as group:
         listening = group.create_task(listener.listen())
         await daemon.start()
         await until(lambda: bool(listener.told))
@@ -163,7 +168,6 @@ def _rows(done: Sequence[Kill], busy: bool) -> Sequence[Row]:
     measured = f"least {min(wider):.4f} times as wide, furthest {max(away):.2f} sd, n {len(wider)}" if wider else "none"
     return [
         _timing(f"ready after kill -9{', CPU time' if busy else ''}", ready, READY_WITHIN_S),
-        _timing("age of the checkpoint at the kill", [kill.age_s for kill in done], OLDEST_S * (SLACK if busy else 1)),
         Row(
             "R6",
             "torn or passed over after kill -9",

@@ -26,7 +26,7 @@ class Victim:
 
     def __init__(self, folder: Path, port: int, url: str, **environ: str) -> None:
         self.path = folder / "kvd.checkpoint"
-        self._port = port
+        self.port = port
         self._environ = environment(
             KVD_PUBLISH_PORT=str(port), KVD_DERIBIT_URL=url, KVD_DERIBIT_CURRENCIES="BTC", KVD_LOG_FORMAT="json",
             KVD_CHECKPOINT_PATH=str(self.path), **environ,
@@ -54,7 +54,7 @@ class Victim:
         )
         self._reading = asyncio.create_task(self._read())
         async with asyncio.timeout(PATIENCE_S):
-            while await status(self._port) != 200:  # noqa: ASYNC110 it has no event to wait for
+            while await status(self.port) != 200:  # noqa: ASYNC110 it has no event to wait for
                 await asyncio.sleep(0.02)
         return Started(time.monotonic() - began_s, _cpu_s(self.process.pid))
 
