@@ -27,6 +27,15 @@ class Smile(NamedTuple):
     reason: str
 
 
+class Told(NamedTuple):
+    """A smile that was heard at an instant, with its number in an epoch; one of a snapshot has none: 0."""
+
+    at_s: float
+    epoch: str
+    seq: int
+    smile: Smile
+
+
 class Back(NamedTuple):
     """What a subscriber found at a new start: what it heard first, the numbers before and after, and the smiles."""
 
@@ -44,7 +53,7 @@ class Listener:
     def __init__(self, port: int) -> None:
         self._url = f"ws://127.0.0.1:{port}/v1/stream"
         self._subscriber = Subscriber()
-        self.told: deque[tuple[float, int, Smile]] = deque()  # when it was heard, its number, and what it said
+        self.told: deque[Told] = deque()
         self.backs: list[Back] = []
         self.complaints: list[str] = []
         self.numbers: set[tuple[str, int]] = set()
@@ -66,10 +75,14 @@ class Listener:
             while len(self.backs) < times:  # noqa: ASYNC110 it has no event to wait for
                 await asyncio.sleep(0.02)
 
-    def before(self, instant_s: float) -> tuple[int, dict[str, Smile]]:
-        """The newest number that was heard by then, and the newest smile of each expiry that was published by then."""
-        seq = max((seq for at_s, seq, _ in self.told if at_s <= instant_s), default=0)
-        return seq, {smile.expiry: smile for _, _, smile in self.told if smile.published_s <= instant_s}
+    def smiles(self, instant_s: float) -> dict[str, Smile]:
+        """The newest smile of each expiry that was published by then."""
+        return {told.smile.expiry: told.smile for told in self.told if told.smile.published_s <= instant_s}
+
+    def number(self, epoch: str, instant_s: float) -> int:
+        """The newest number of an epoch that was published by then; 0 if none was heard."""
+        by_then = (told for told in self.told if told.epoch == epoch and told.smile.published_s <= instant_s)
+        return max((told.seq for told in by_then), default=0)
 
     def _hear(self, frame: bytes, begun: int) -> None:
         message = json.loads(frame)
@@ -92,14 +105,14 @@ class Listener:
                 first = self._subscriber.heard_on[TOPIC][begun]
                 self.backs.append(Back(message["epoch"], first, message["seq"], smiles))
             for smile in message["smiles"]:
-                self._tell(message["seq"], smile)
+                self._tell(0, smile)
 
     def _tell(self, seq: int, smile: dict[str, Any]) -> None:
         if smile["state"] == "withdrawn":
             return
         now_s = time.time()
-        self.told.append((now_s, seq, _smile(smile)))
-        while self.told[0][0] < now_s - REMEMBERED_S:
+        self.told.append(Told(now_s, self._subscriber.epoch, seq, _smile(smile)))
+        while self.told[0].at_s < now_s - REMEMBERED_S:
             self.told.popleft()
 
 

@@ -24,7 +24,6 @@ NEAR_SDS = 3.0
 EVERY_S = ("1.0", "0.02")  # how often each writes its checkpoint: the second one is at it half of the time
 LIVES_S = 1.8  # a daemon that is ready lives at most so long
 SLACK = 5  # of the short form, which runs beside other tests
-SETTLED_S = 1.5  # what was heard so long before a kill is in the checkpoint
 MARKET = ("--instruments", 400, "--rate", 300)
 
 
@@ -107,7 +106,7 @@ async def _kill_once(daemon: Victim, listener: Listener, again_s: float | None) 
     await listener.came_back(backs + 1)
     back = listener.backs[-1]
     away_sds, wider = _compared(listener, back, kept, killed_s)
-    return Kill(age_s, ready, away_sds, wider, torn or _wrongly_taken(daemon, kept), _unheard(listener, killed_s))
+    return Kill(age_s, ready, away_sds, wider, torn or _wrongly_taken(daemon, kept), _unheard(listener, kept))
 
 
 def _kept(path: Path) -> tuple[Checkpoint | None, str]:
@@ -132,8 +131,8 @@ def _compared(
     listener: Listener, back: Back, kept: Checkpoint | None, killed_s: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """How far smiles shown at once are from the newest before the kill, and how much wider than in the checkpoint."""
-    _, newest = listener.before(killed_s)
-    _, taken = listener.before(kept.header.written_us / 1e6) if kept else (0, newest)
+    newest = listener.smiles(killed_s)
+    taken = listener.smiles(kept.header.written_us / 1e6) if kept else newest
     shown = {expiry: smile for expiry, smile in back.smiles.items() if smile.reason == "restarted"}
     away = [_away_sds(newest[expiry], smile) for expiry, smile in shown.items() if expiry in newest]
     wider = [smile.sd / taken[expiry].sd for expiry, smile in shown.items() if expiry in taken]
@@ -144,7 +143,7 @@ def _away_sds(before: Smile, after: Smile) -> float:
     return abs(after.atm_vol - before.atm_vol) / after.sd
 
 
-def _unheard(listener: Listener, killed_s: float) -> str:
+def _unheard(listener: Listener, kept: Checkpoint | None) -> str:
     """What the subscriber was not told, or told wrongly, in the newest start."""
     *earlier, back = listener.backs
     if listener.complaints:
@@ -153,8 +152,9 @@ def _unheard(listener: Listener, killed_s: float) -> str:
         return f"epoch {back.epoch} twice"
     if back.first != "new_epoch":
         return f"began with {back.first} instead of a gap"
-    if back.seq < listener.before(killed_s - SETTLED_S)[0]:
-        return f"the numbers began anew at {back.seq}"
+    number = listener.number(kept.header.epoch, kept.header.written_us / 1e6) if kept else 0
+    if back.seq < number:
+        return f"began with {back.seq}, and the checkpoint had come to {number}"
     return ""
 
 
