@@ -42,12 +42,16 @@ class Calibrator:
 
     def step(self, batch: Batch) -> list[SurfaceUpdate]:
         """Apply one batch; returns an update for every underlying that it concerned."""
-        updates = []
+        return [update for update in self.steps(batch) if update is not None]
+
+    def steps(self, batch: Batch) -> Iterator[SurfaceUpdate | None]:
+        """The same in turns: None wherever others may have one before it goes on. Until it is at its end no other batch
+        may be begun.
+        """
         for key, events in _by_book(batch, self._books).items():
             if key not in self._books:
                 self._books[key] = Book(*key, self._settings)
-            updates.append(self._books[key].step(batch.instant_us, events))
-        return updates
+            yield (yield from self._books[key].steps(batch.instant_us, events))
 
     def state(self) -> CalibratorState:
         """All that later updates follow from, beside the settings; nothing of it changes when the calibrator does."""

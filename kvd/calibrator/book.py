@@ -27,6 +27,7 @@ from kvd.core import censored, dynamics, estimate, joint, kalman, measurement
 from kvd.core.censored import Bounds
 from kvd.core.daycount import VarianceTime, year_fraction
 from kvd.core.estimate import Outcome, Vols
+from kvd.core.turns import Turns, finish
 from kvd.quotes import Event, ForwardQuote, Gap, Instrument, Quote, held_out
 from kvd.surface import SurfaceUpdate
 
@@ -34,8 +35,8 @@ Floats = NDArray[np.float64]
 
 
 class Book:
-    """The surface of one underlying. `step` is its whole interface: events in, what changed out. `learn` is a step
-    that shows nothing. Forwards are found in `forwards`, by default anew.
+    """The surface of one underlying. `step` is its whole interface: events in, what changed out; `steps` is the same in
+    turns, `learn` a step that shows nothing. Forwards are found in `forwards`, by default anew.
     """
 
     def __init__(self, venue: str, underlying: str, settings: Settings, forwards: ForwardsFound | None = None) -> None:
@@ -61,11 +62,16 @@ class Book:
 
     def step(self, instant_us: int, events: Sequence[Event]) -> SurfaceUpdate:
         """Apply the events of one batch that ends at `instant_us`."""
+        return finish(self.steps(instant_us, events))
+
+    def steps(self, instant_us: int, events: Sequence[Event]) -> Turns[SurfaceUpdate]:
+        """The same in turns: learning is one, and each program that a repair takes."""
         self._hand.hear(events)
         learnt = self.learn(events)
+        yield
         clock = Clock(instant_us, self._now_us, self._receive_us)
         evidence = Evidence(self._board, self._forwards, learnt.outcome, self._climate.regime())
-        changed, self._joint = self._showcase.show(clock, self._joint, self._rungs, evidence)
+        changed, self._joint = yield from self._showcase.show(clock, self._joint, self._rungs, evidence)
         self._marks.look(self._now_us, self._board, self._showcase.shown)
         facts = learnt.facts._replace(mark_alarms=tuple(sorted(self._marks.diverged)))
         return SurfaceUpdate(*self._of, instant_us, changed, learnt.withdrawn, facts)

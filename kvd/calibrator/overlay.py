@@ -12,6 +12,7 @@ from kvd.calibrator.repair import Repaired, Roots, Slices, repair, with_neighbou
 from kvd.calibrator.scene import Clock
 from kvd.core.arbitrage import Surface
 from kvd.core.condition import Slice
+from kvd.core.turns import Turns
 from kvd.surface import Smile
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,7 @@ class Overlay(NamedTuple):
 
 def overlay(
     hand: Hand, market: Market, claimed: Flags, shown: Slices, last: Mapping[int, Smile], clock: Clock
-) -> Overlay:
+) -> Turns[Overlay]:
     """Lay the hand on what the market alone would show, where something is `claimed` (T,), beside what is `shown`:
     `last` of each expiry.
 
@@ -67,13 +68,23 @@ def overlay(
     touched = {row: touch(row) for row in np.flatnonzero(claimed).tolist()}
     while True:
         slices = _changed(market.slices, touched)
-        # what a projection tries on its way from an impossible claim may be no slice at all: such a step fails
-        with np.errstate(all="ignore"):
-            repaired = repair(slices, market.judged, shown, _roots(market, touched))
+        repaired = yield from _quietly(repair(slices, market.judged, shown, _roots(market, touched)))
         back = [row for row in _short(touched, slices, repaired) if hand.moved_back(expiries[row], clock.now_us)]
         if not back:
             return Overlay(slices, repaired, touched)
         touched |= {row: touch(row) for row in back}
+
+
+def _quietly(turns: Turns[Repaired]) -> Turns[Repaired]:
+    """A projection may try on its way from an impossible claim what is no slice at all: such a step fails, silently."""
+    while True:
+        with np.errstate(all="ignore"):  # around each turn alone: it would hold for whoever comes in between, too
+            try:
+                next(turns)
+            except StopIteration as end:
+                repaired: Repaired = end.value
+                return repaired
+        yield
 
 
 def _changed(slices: Slices, touched: Mapping[int, Touched]) -> Slices:

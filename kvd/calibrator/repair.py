@@ -10,6 +10,7 @@ from kvd.core.arbitrage import Surface
 from kvd.core.joint import M
 from kvd.core.project import Projected, project
 from kvd.core.svi import DIM
+from kvd.core.turns import Turns
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -40,7 +41,7 @@ class Repaired(NamedTuple):
     points: Index
 
 
-def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Repaired:
+def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Turns[Repaired]:
     """Project the `judged` (T,) of the `candidates` (T,) against each other and against those `shown`.
 
     `shown` holds what subscribers have of every expiry, the judged ones included where they were shown before, and
@@ -52,7 +53,7 @@ def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Re
     free, out = judged.copy(), np.zeros_like(judged)
     wider = False
     while True:
-        projected, own = _project(candidates, np.flatnonzero(free), shown, roots)
+        projected, own = yield from _project(candidates, np.flatnonzero(free), shown, roots)
         if not projected.failed[own].any():
             break
         failed = np.zeros_like(free)
@@ -89,7 +90,7 @@ def _repaired(candidates: Slices, free: Flags, held: Flags, projected: Projected
     return Repaired(Surface(x, u, tau), free, moved, held, g, gap, points)
 
 
-def _project(candidates: Slices, free: Index, shown: Slices, roots: Roots) -> tuple[Projected, Index]:
+def _project(candidates: Slices, free: Index, shown: Slices, roots: Roots) -> Turns[tuple[Projected, Index]]:
     """Project the `free` candidates beside their neighbours among the others that are shown; returns where each free
     one ended up.
     """
@@ -114,4 +115,5 @@ def _project(candidates: Slices, free: Index, shown: Slices, roots: Roots) -> tu
         every[own] = roots(free)
         return every
 
-    return project(Surface(*parts[:3]), root, parts[3], parts[4], np.asarray(order >= len(free))), own
+    projected = yield from project(Surface(*parts[:3]), root, parts[3], parts[4], np.asarray(order >= len(free)))
+    return projected, own

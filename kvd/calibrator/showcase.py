@@ -21,6 +21,7 @@ from kvd.core.daycount import year_fraction
 from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint, M, covariances
 from kvd.core.svi import DIM
+from kvd.core.turns import Turns
 from kvd.surface import Smile, State
 
 Floats = NDArray[np.float64]
@@ -69,7 +70,7 @@ class Showcase:
 
     def show(
         self, clock: Clock, joint: Joint, rungs: Mapping[int, Rung], evidence: Evidence
-    ) -> tuple[tuple[Smile, ...], Joint]:
+    ) -> Turns[tuple[tuple[Smile, ...], Joint]]:
         """The smiles to publish: quoted, moved by their neighbours or by the hand, or on another rung; `rungs` is
         brought up to date.
 
@@ -86,18 +87,19 @@ class Showcase:
             return (), joint
         recent = smiles.recent(evidence.board, joint, clock.now_us, candidates)
         scene = Scene(clock, joint, candidates, recent, rungs, evidence)
-        laid, scene = self._judge(scene, changed, wanted)
+        laid, scene = yield from self._judge(scene, changed, wanted)
         if not self._hand.idle or self._market:
-            laid = self._lay(scene, laid, stirred)
+            laid = yield from self._lay(scene, laid, stirred)
         self._hand.news.clear()
         return self._publish(scene, laid), scene.joint
 
-    def _judge(self, scene: Scene, changed: Flags, wanted: list[tuple[State, str]]) -> tuple[Laid, Scene]:
+    def _judge(self, scene: Scene, changed: Flags, wanted: list[tuple[State, str]]) -> Turns[tuple[Laid, Scene]]:
         """What the market alone would show of the `changed` (T,), and the joint with what had to be moved for it."""
         joint, candidates, now_us = scene.joint, scene.candidates, scene.clock.now_us
         slices = _slices(joint, candidates, now_us, scene.recent)
         sound = np.isfinite(joint.x[candidates].sum(axis=1) + joint.u[candidates].sum(axis=1))
-        repaired = repair(slices, changed & sound, self._standing(joint, self._market), _roots(joint, candidates))
+        standing = self._standing(joint, self._market)
+        repaired = yield from repair(slices, changed & sound, standing, _roots(joint, candidates))
         held = repaired.held | (changed & ~sound)
         joint = _moved(joint, candidates, repaired)
         expiries, kept = joint.expiry_us.tolist(), set(candidates[held].tolist())
@@ -115,7 +117,7 @@ class Showcase:
         stirred = self._hand.stirred(now, {e: self._shown[e].smile for e in now})
         return stirred | (self._market.keys() & now.keys()) if self._hand.news else stirred
 
-    def _lay(self, scene: Scene, market: Laid, stirred: set[int]) -> Laid:
+    def _lay(self, scene: Scene, market: Laid, stirred: set[int]) -> Turns[Laid]:
         """What the hand makes of what the market alone would show, and of the `stirred` expiries."""
         clock, expiries, slices = scene.clock, scene.expiries, self._of_market(scene, market)
         last = {e: shown.smile for e, shown in self._shown.items()}
@@ -128,7 +130,7 @@ class Showcase:
             return market
         forward = [scene.evidence.forwards[e].value for e in expiries]
         whole = Market(slices, judged, _roots(scene.joint, scene.candidates), scene.widened_by, forward)
-        laid = overlay(self._hand, whole, claimed, self._standing(scene.joint, {}), last, clock)
+        laid = yield from overlay(self._hand, whole, claimed, self._standing(scene.joint, {}), last, clock)
         for row, e in enumerate(expiries):
             self._remember(row, e, market, laid)
         repaired = laid.repaired._replace(moved=laid.repaired.moved | market.repaired.moved)

@@ -22,6 +22,7 @@ from kvd.core import arbitrage, certify, svi
 from kvd.core.arbitrage import Surface
 from kvd.core.certify import Bound
 from kvd.core.svi import DIM
+from kvd.core.turns import Turns
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -35,6 +36,7 @@ NEGLIGIBLE = 0.02  # of |v|: a change that is not worth another program
 STEP = 1e-3
 TRUST = 4.0  # of v, how far one program may go; halved where the one before did not halve what was missing
 LONGEST = 6.0  # standard deviations, of a coordinate of v
+ITERATIONS = 600  # of one program: what can be had takes fewer, the impossible up to seconds of them
 HARD, SOFT = 0, 8  # daqp's constraint types
 SOLVED = (1, 2)  # the latter: soft constraints are missed
 
@@ -91,9 +93,9 @@ def margins(surface: Surface, low: Floats, high: Floats, fixed: Flags) -> Margin
     return Margins(free, both.rows(slice(n)), pairs, both.rows(slice(n, None)))
 
 
-def project(surface: Surface, roots: Callable[[], Floats], low: Floats, high: Floats, fixed: Flags) -> Projected:
+def project(surface: Surface, roots: Callable[[], Floats], low: Floats, high: Floats, fixed: Flags) -> Turns[Projected]:
     """Project the slices that are not `fixed` (S,) on their ranges `low` to `high` (S,) in k; ``roots()`` (S, D, D),
-    asked for only if something has to move, map v to (x, u).
+    asked for only if something has to move, map v to (x, u). A turn is a program.
     """
     now = margins(surface, low, high, fixed)
     if now.all_sound():
@@ -104,25 +106,29 @@ def project(surface: Surface, roots: Callable[[], Floats], low: Floats, high: Fl
     for _ in range(ROUNDS):
         program.heed(now, bad)
         following = program.solve(v, trust)
+        yield
         if following is None:
             break
         v = following
         now = margins(program.at(v), low, high, fixed)
         bad = now.bad(len(fixed))
         if not bad.any():
-            v, now = _nearer(program, v, now, lambda nearer: margins(program.at(nearer), low, high, fixed))
+            v, now = yield from _nearer(program, v, now, lambda nearer: margins(program.at(nearer), low, high, fixed))
             break
         missing = now.missing()
         trust, best = trust * (0.5 if missing > 0.5 * best else 1.0), min(best, missing)
     return _projected(program.at(v), np.asarray((v != 0).any(axis=1)), bad, now)
 
 
-def _nearer(program: "Program", v: Floats, now: Margins, look: Callable[[Floats], Margins]) -> tuple[Floats, Margins]:
+def _nearer(
+    program: "Program", v: Floats, now: Margins, look: Callable[[Floats], Margins]
+) -> Turns[tuple[Floats, Margins]]:
     """The nearest feasible point that a few programs more about the feasible `v` come by, with its margins."""
     at, seen = v, now
     for _ in range(NEARER_ROUNDS):
         program.heed(seen, np.zeros(len(v), dtype=np.bool_))
         following = program.solve(at, TRUST)
+        yield
         if following is None or np.linalg.norm(following - at) < NEGLIGIBLE * np.linalg.norm(v):
             break
         at, seen = following, look(following)
@@ -256,7 +262,7 @@ def _solve(A: Floats, b: Floats, v: Floats, trust: float) -> Floats | None:
     lower = np.concatenate((np.maximum(v - trust, -LONGEST), b))
     for sense in (HARD, SOFT):
         senses = np.concatenate((np.zeros(n, dtype=np.int32), np.full(m, sense, dtype=np.int32)))
-        solution, _, flag, _ = daqp.solve(np.eye(n), np.zeros(n), A, upper, lower, senses)
+        solution, _, flag, _ = daqp.solve(np.eye(n), np.zeros(n), A, upper, lower, senses, iter_limit=ITERATIONS)
         if flag in SOLVED and np.isfinite(solution).all():
             return np.asarray(solution)
     return None

@@ -3,10 +3,12 @@
 import numpy as np
 from option_chain import DAY, NOW
 
-from kvd.calibrator.repair import Slices, repair
+from kvd.calibrator import repair as repairs
+from kvd.calibrator.repair import Slices
 from kvd.core.arbitrage import Surface, margins
 from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
+from kvd.core.turns import finish
 
 DAYS = np.array([5, 20, 60])
 EXPIRY_US = NOW + DAYS * DAY
@@ -39,6 +41,10 @@ ALL = these(True, True, True)
 def least_gaps(surface, of):
     k = np.linspace(of.low.min(), of.high.max(), 501)
     return margins(surface, np.tile(k, (len(surface.tau), 1)))[2].min(axis=1)
+
+
+def repair(*arguments):
+    return finish(repairs.repair(*arguments))
 
 
 NOTHING = slices(())

@@ -17,6 +17,7 @@ from kvd.core.estimate import Outcome
 from kvd.core.joint import Joint
 from kvd.core.residual import DIM as U
 from kvd.core.svi import DIM
+from kvd.core.turns import finish
 from kvd.quotes import Lock, Unlock
 from kvd.surface import Regime, TrackRecord
 
@@ -56,7 +57,7 @@ class Stage:
                           np.full(len(touched), 3), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))  # fmt: skip
         calm = Regime(1.0, 0.0, 0.0, 1.0, 0.5)
         evidence = Evidence(self.board, self.forwards, outcome if len(touched) else None, calm)
-        return self.showcase.show(Clock(at_us + 5, at_us, at_us + 1), joint, self.rungs, evidence)
+        return finish(self.showcase.show(Clock(at_us + 5, at_us, at_us + 1), joint, self.rungs, evidence))
 
 
 def expiries(shown):

@@ -17,6 +17,7 @@ from kvd.core.arbitrage import Surface, butterfly
 from kvd.core.residual import DIM as U
 from kvd.core.residual import KNOTS
 from kvd.core.svi import DIM
+from kvd.core.turns import finish
 from kvd.surface import Certificate, Parameters, RawSvi
 
 VOGT = np.array([[-0.0410, 0.1331, 0.3060, 0.3586, 0.4153]])  # a, b, rho, m, sigma, at a year
@@ -25,6 +26,10 @@ SD = np.array([0.03, 0.05, 0.3, 0.3, 0.3])
 POINTS = 2001
 
 seeds = st.integers(0, 2**32 - 1)
+
+
+def projected(*arguments):
+    return finish(project.project(*arguments))
 
 
 def w_and_derivatives(surface, i, k):
@@ -90,7 +95,7 @@ def test_vogts_smile_is_free_of_arbitrage_after_a_small_move():
     start = Surface(svi.from_raw(VOGT, np.ones(1)), np.zeros((1, U)), np.ones(1))
     low, high, root = np.array([-1.5]), np.array([1.7]), posterior(1)
     assert violations(start, low, high)[0] == pytest.approx(-0.0328636, abs=1e-5)
-    got = project.project(start, lambda: root, low, high, loose(1))
+    got = projected(start, lambda: root, low, high, loose(1))
     assert got.repaired.all() and not got.failed.any()
     assert violations(got.surface, low, high)[0] > 0
     assert got.butterfly[0] > 0 and got.calendar[0] == np.inf
@@ -106,7 +111,7 @@ def test_vogts_smile_is_free_of_arbitrage_after_a_small_move():
 def test_whatever_the_states_a_surface_is_free_of_arbitrage_or_said_not_to_be(seed, slices, bent):
     start, low, high = drawn(seed, slices, bent=bent)
     root = posterior(slices)
-    got = project.project(start, lambda: root, low, high, loose(slices))
+    got = projected(start, lambda: root, low, high, loose(slices))
     for i in np.flatnonzero(~got.failed):
         beside = [j for j in (i - 1, i + 1) if 0 <= j < slices]
         g, gap = violations(got.surface, low, high, [i])
@@ -125,7 +130,7 @@ def test_whatever_the_states_a_surface_is_free_of_arbitrage_or_said_not_to_be(se
 def test_what_is_published_of_it_stands_before_the_checker(seed, slices, bent):
     """The record that subscribers get, judged by the checker that shares no code: all numbers, true, no arbitrage."""
     start, low, high = drawn(seed, slices, bent=bent)
-    got = project.project(start, lambda: posterior(slices), low, high, loose(slices))
+    got = projected(start, lambda: posterior(slices), low, high, loose(slices))
     if got.failed.any():
         return
     raw, residuals = svi.to_raw(got.surface.x, got.surface.tau), residual.at_knots(got.surface.u)
@@ -148,7 +153,7 @@ def test_a_projection_that_once_went_to_and_fro_for_ever_arrives():
     start, low, high = drawn(662, 3, calm=0.1)
     start.x[0, 0] += 0.5 * np.log(start.tau[1] / start.tau[0]) + 0.02
     fixed = np.array([False, True, True])
-    assert not project.project(start, lambda: posterior(3, scale=4.0), low, high, fixed).failed.any()
+    assert not projected(start, lambda: posterior(3, scale=4.0), low, high, fixed).failed.any()
 
 
 def test_a_chain_of_dailies_with_a_crossing_term_structure_is_repaired_as_a_whole():
@@ -162,7 +167,7 @@ def test_a_chain_of_dailies_with_a_crossing_term_structure_is_repaired_as_a_whol
         x[:, 0] -= 0.42 * np.log(np.minimum(tau * 365, 30) / 30)  # total variance hardly grows
         start = Surface(x, scale[:, None] * 0.7 * rng.normal(size=(12, U)), tau)
         reach, root = 5.25 * np.sqrt(start.w0), posterior(12) * scale[:, None, None]
-        got = project.project(start, lambda root=root: root, -reach, reach, loose(12))
+        got = projected(start, lambda root=root: root, -reach, reach, loose(12))
         failed, repaired = failed + got.failed.sum(), repaired + got.repaired.sum()
     assert repaired > 40 and failed <= 2
 
@@ -172,7 +177,7 @@ def test_most_of_what_is_drawn_can_be_repaired():
     failed, repaired = 0, 0
     for seed in range(60):
         start, low, high = drawn(seed, 4, bent=3.0)
-        got = project.project(start, lambda: posterior(4), low, high, loose(4))
+        got = projected(start, lambda: posterior(4), low, high, loose(4))
         failed, repaired = failed + got.failed.any(), repaired + got.repaired.any()
     assert repaired >= 20 and failed <= 6
 
@@ -183,7 +188,7 @@ def test_what_is_free_of_arbitrage_is_not_touched(seed, slices):
     start, low, high = drawn(seed, slices, calm=0.1)
     g, gap = violations(start, low, high)
     assert g > 0.01 and gap > 0.01
-    got = project.project(start, lambda: posterior(slices), low, high, loose(slices))
+    got = projected(start, lambda: posterior(slices), low, high, loose(slices))
     assert got.surface is start and not got.repaired.any() and not got.failed.any()
 
 
@@ -194,7 +199,7 @@ def test_what_was_shown_stays_and_the_others_give_way(seed):
     start, low, high = drawn(seed, 3, calm=0.1)
     start.x[0, 0] += 0.5 * np.log(start.tau[1] / start.tau[0]) + 0.02
     fixed = np.array([False, True, True])
-    got = project.project(start, lambda: posterior(3, scale=4.0), low, high, fixed)
+    got = projected(start, lambda: posterior(3, scale=4.0), low, high, fixed)
     assert got.repaired.tolist() == [True, False, False] and not got.failed[1:].any()
     np.testing.assert_array_equal(got.surface.x[1:], start.x[1:])
     np.testing.assert_array_equal(got.surface.u[1:], start.u[1:])
@@ -206,7 +211,7 @@ def test_what_gives_way_to_what_was_shown_seldom_fails():
     for seed in range(60):
         start, low, high = drawn(seed, 3, calm=0.1)
         start.x[0, 0] += 0.5 * np.log(start.tau[1] / start.tau[0]) + 0.02
-        got = project.project(start, lambda: posterior(3, scale=4.0), low, high, np.array([False, True, True]))
+        got = projected(start, lambda: posterior(3, scale=4.0), low, high, np.array([False, True, True]))
         failed += got.failed.any()
     assert failed <= 3
 
@@ -214,7 +219,7 @@ def test_what_gives_way_to_what_was_shown_seldom_fails():
 def test_a_slice_that_would_have_to_move_too_far_has_failed():
     start, low, high = drawn(0, 2, calm=0.1)
     start.x[0, 0] += 0.5 * np.log(start.tau[1] / start.tau[0]) + 0.02
-    got = project.project(start, lambda: posterior(2, scale=1e-3), low, high, loose(2))
+    got = projected(start, lambda: posterior(2, scale=1e-3), low, high, loose(2))
     assert got.failed.all()
 
 
@@ -228,7 +233,7 @@ def test_a_general_optimiser_finds_no_much_nearer_smile(seed, sds, further):
     rng = np.random.default_rng(seed)
     start = Surface(CENTRE[None] + [[0, 0, 0.3, 0, 0]], sds * rng.normal(size=(1, U)), np.array([30 / 365]))
     reach, root = 5.25 * np.sqrt(start.w0), posterior(1)
-    got = project.project(start, lambda: root, -reach, reach, loose(1))
+    got = projected(start, lambda: root, -reach, reach, loose(1))
     assert got.repaired.all() and not got.failed.any()
     k = np.linspace(-reach[0], reach[0], 161)[None]
 
