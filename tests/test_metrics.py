@@ -38,6 +38,15 @@ class Hand(NamedTuple):
     acts: dict[str, int]
 
 
+class Life(NamedTuple):
+    ready: bool
+    troubles: dict[str, bool]
+    stalls: int
+    collections: dict[str, int]
+    longest_collection_s: dict[str, float]
+    frozen: int
+
+
 class Audit(NamedTuple):
     lines: int
     failures: int
@@ -86,6 +95,9 @@ RESTART = Restart("warm", "previous", NOON + SECOND // 4, 290_645, 0.0125, 40, 2
 HAND, AUDIT = Hand(1, {"lock": 3, "unlock": 1, "released": 1, "refused": 2}), Audit(42, 2, True, 1)
 
 
+LIFE = Life(False, {"deribit": True, "held": False}, 1, {"0": 90, "1": 8}, {"0": 0.0004, "1": 0.0012}, 95_000)
+
+
 def observed():
     metrics = Metrics(lambda: NOON + SECOND)
     metrics.observe_update(update(smile(), smile(CHRISTMAS + DAY)), 0.004)
@@ -102,6 +114,8 @@ def observed():
     metrics.observe_restart(RESTART)
     metrics.observe_loop_lag(0.0004)
     metrics.observe_loop_lag(0.03)
+    metrics.observe_turn(0.002)
+    metrics.observe_life(LIFE)
     return metrics
 
 
@@ -177,6 +191,8 @@ def test_no_label_holds_an_instrument():
         "band",
         "token",
         "act",
+        "name",
+        "generation",
     }
 
 

@@ -1,17 +1,20 @@
 """The daemon: feeds into the inbox, the calibrator out of it, the publisher behind; started and stopped together."""
 
 import asyncio
-import time
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
 
+from kvd.app.batches import Batches
 from kvd.app.hand import Hand
 from kvd.app.journal import Journal
+from kvd.app.life import Life
 from kvd.app.restart import Restart
 from kvd.app.signals import stop_on_signals
+from kvd.app.smiles import Smiles
 from kvd.calibrator import Calibrator
 from kvd.config import Settings
 from kvd.feeds.clock import ArrivalClock
@@ -50,7 +53,7 @@ class Daemon:
         self.feeds: dict[str, LiveFeed] = {}
         self._started = started
         self._updated = updated
-        self._smiles: set[tuple[str, str, int]] = set()
+        self._smiles = Smiles()
         self._said: dict[str, bool] = {}
         self._denied: dict[tuple[str, str], tuple[int, ...]] = {}
         self._stopping = False
@@ -63,10 +66,15 @@ class Daemon:
         self.restart = Restart(settings, self.calibrator, encoder, self.hand, self.inbox, self.clock.now_us)
         self.hand.acted = self.restart.hurry
         self.journal.ending = lambda: self.hand.ending() | self.restart.ending()
+        self.life = Life(self.metrics.observe_loop_lag, self.clock.now_us, os.environ)
+        readiness = self.life.readiness
+        readiness.missing += [self.missing, self._smiles.missing]
+        readiness.degraded += [self.degraded, self._smiles.degraded]
+        self.batches = Batches(self.inbox, self.calibrator, self.publish, self.metrics.observe_turn, self.restart.heed)
         self.publisher = Publisher(
             settings.publish,
             encoder,
-            self.missing,
+            readiness.look,
             self.metrics.render,
             self.clock.now_us,
             self.hand,
@@ -81,26 +89,35 @@ class Daemon:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.publisher.port}/v1/stream"
 
     def missing(self) -> dict[str, str]:
-        """What keeps the daemon from being ready, by name, a sentence each; empty when it is."""
+        """What keeps the daemon from being ready beside missing smiles, by name, a sentence each; empty when it is."""
         missing = {}
         if self._stopping:
             missing["shutdown"] = "kvd is stopping"
         for name, feed in self.feeds.items():
             if not feed.statistics().flowing:
                 missing[name] = f"no data from the venue: {feed.statistics().last_error or 'none yet'}"
-        if not self._smiles:
-            missing["smiles"] = "no smile has been published yet"
         return missing
+
+    def degraded(self) -> dict[str, str]:
+        """What is worth knowing while the daemon is ready, by name, a sentence each."""
+        degraded = {}
+        if self.journal.statistics().failing:
+            degraded["audit"] = "the audit log cannot be written, so nobody may lock"
+        if self.restart.statistics().failing:
+            degraded["checkpoint"] = "no checkpoint can be written: a restart would go on from an older one"
+        return degraded
 
     def begun(self) -> None:
         """Say that the stream is served, and where."""
         log.info("daemon.started", venues=self.settings.venues, url=self.url)
         self._started(self.url)
+        self.life.systemd.served()
 
     def stopping(self) -> None:
         """Be unready from now on."""
         log.info("daemon.stopping")
         self._stopping = True
+        self.life.systemd.stopping()
 
     async def calibrate(self) -> None:
         """Cut batches on the grid of arrival time and publish what they change, for ever."""
@@ -108,7 +125,6 @@ class Daemon:
         while True:
             now_us = self.clock.now_us()
             await asyncio.sleep((grid_us - now_us % grid_us) / 1e6)
-            self.metrics.observe_loop_lag((self.clock.now_us() - now_us) / 1e6 - (grid_us - now_us % grid_us) / 1e6)
             until_us = self.inbox.open_until_us
             if until_us is not None and until_us < self.clock.now_us():
                 self.inbox.seal()
@@ -126,22 +142,14 @@ class Daemon:
 
     async def drain(self) -> None:
         """Publish every batch that is sealed: each of them whole, whenever this is cancelled."""
-        while (batch := self.inbox.take()) is not None:
-            began_s = time.perf_counter()
-            updates = self.calibrator.step(batch)
-            each_s = (time.perf_counter() - began_s) / max(1, len(updates))
-            for update in updates:
-                self.publish(update, each_s)
-            self.restart.heed()
-            await asyncio.sleep(0)  # let the sockets breathe between batches
+        await self.batches.drain()
 
     def publish(self, update: SurfaceUpdate, seconds: float) -> None:
         """Hand an update to subscribers, metrics and whoever takes note of it."""
         self.journal.published(self.publisher.publish(update))
         self.hand.heed(update)
         self.metrics.observe_update(update, seconds)
-        self._smiles |= {(update.venue, update.underlying, smile.expiry_us) for smile in update.smiles}
-        self._smiles -= {(update.venue, update.underlying, expiry_us) for expiry_us in update.withdrawn}
+        self._smiles.see(update)
         self.say_marks(update)
         self._updated(update)
 
@@ -168,6 +176,7 @@ class Daemon:
             self.metrics.observe_publisher(self.publisher.statistics())
             self.metrics.observe_hand(self.hand.statistics(), self.journal.statistics())
             self.metrics.observe_restart(self.restart.statistics())
+            self.metrics.observe_life(self.life.statistics())
             await asyncio.sleep(OBSERVE_S)
 
 
@@ -177,6 +186,7 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
     close and a last checkpoint.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(daemon.life)
         await stack.enter_async_context(daemon.journal)
         await stack.enter_async_context(daemon.restart)
         await stack.enter_async_context(daemon.publisher)
@@ -201,7 +211,7 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
                 daemon.restart.keep(),
                 daemon.observe(),
             )
-            tasks = [group.create_task(duty) for duty in (*feeds, *duties)]
+            tasks = [group.create_task(duty) for duty in (*feeds, *duties, *daemon.life.duties())]
             daemon.begun()
             yield
             daemon.stopping()

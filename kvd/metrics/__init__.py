@@ -1,5 +1,6 @@
 """Every Prometheus name of kvd, and the only room that imports prometheus_client."""
 
+from kvd.metrics.life import LifeStatistics
 from kvd.metrics.restart import RestartStatistics
 from kvd.metrics.series import Metrics
 from kvd.metrics.statistics import (
@@ -15,6 +16,7 @@ __all__ = [
     "FeedStatistics",
     "HandStatistics",
     "InboxStatistics",
+    "LifeStatistics",
     "Metrics",
     "PublisherStatistics",
     "RestartStatistics",

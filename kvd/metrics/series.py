@@ -19,6 +19,7 @@ from kvd.metrics.families import counter as _counter
 from kvd.metrics.families import gauge as _gauge
 from kvd.metrics.families import keyed as _keyed
 from kvd.metrics.families import one as _one
+from kvd.metrics.life import Life, LifeStatistics
 from kvd.metrics.load import Load
 from kvd.metrics.restart import RestartStatistics, of_restart
 from kvd.metrics.statistics import (
@@ -37,7 +38,6 @@ TOKEN = ("token",)  # the name of its holder: as many as are configured
 TENORS = ("0-1d", "1-7d", "7-30d", "30-90d", "90d+")  # of the tenor buckets of BatchFacts
 BANDS = ("50", "90", "95")
 BATCH_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 def _nis_per_dof(smile: Smile) -> float | None:
@@ -128,8 +128,8 @@ class Metrics:
         self._marks_diverged: dict[tuple[str, ...], set[str]] = {}
         self._mark_alarms: Counter[tuple[str, ...]] = Counter()
         self._load = Load()
+        self._life = Life()
         self._batches = Histogram(BATCH_BUCKETS_S)
-        self._lag = Histogram(LAG_BUCKETS_S)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -198,7 +198,15 @@ class Metrics:
 
     def observe_loop_lag(self, seconds: float) -> None:
         """A timer of the event loop fired this much too late."""
-        self._lag.observe(seconds)
+        self._life.lag.observe(seconds)
+
+    def observe_turn(self, seconds: float) -> None:
+        """A batch held the event loop so long at a stretch."""
+        self._life.turns.observe(seconds)
+
+    def observe_life(self, statistics: LifeStatistics) -> None:
+        """The newest statistics of the process."""
+        self._life.newest = statistics
 
     def render(self) -> bytes:
         """The page, in Prometheus's text format 0.0.4."""
@@ -221,7 +229,7 @@ class Metrics:
             yield from _of_hand(*self._hand)
         if self._restart is not None:
             yield from of_restart(self._restart, self._now_us())
-        yield self._lag.family("kvd_event_loop_lag_seconds", "How late timers of the event loop fire.")
+        yield from self._life.collect()
 
     def _of_feeds(self) -> Iterator[Metric]:
         for name, help_text, kind, read in FEED_SERIES:

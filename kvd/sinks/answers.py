@@ -24,16 +24,25 @@ class Page(NamedTuple):
     body: bytes
 
 
+class Trouble(NamedTuple):
+    """What is amiss, in words, since when (us), and whether kvd is not ready for it."""
+
+    name: str
+    words: str
+    unready: bool
+    since_us: int
+
+
 def nothing(_venue: str | None, _underlying: str | None) -> tuple[()]:
     """No option is followed."""
     return ()
 
 
 class Sources(NamedTuple):
-    """Where the pages look: `ready` names what is missing (nothing missing is ready), with a sentence each."""
+    """Where the pages look: `ready` says what is amiss; kvd is ready while nothing of it says otherwise."""
 
     encoder: Encoder
-    ready: Callable[[], dict[str, str]]
+    ready: Callable[[], Iterable[Trouble]]
     render_metrics: Callable[[], bytes]
     followed: Followed = nothing
     history: History = History(0)

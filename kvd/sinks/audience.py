@@ -132,6 +132,12 @@ class Audience:
         self.settle()
         self._closed = True
 
+    async def caught_up(self, within_s: float) -> None:
+        """Wait until no message waits for anybody whose socket still takes some, for `within_s` at most."""
+        until_s = self._now_s() + within_s
+        while any(session.outbox for session in self._undrained) and self._now_s() < until_s:  # noqa: ASYNC110 sockets
+            await asyncio.sleep(TICK_S)
+
     def flush(self, session: Session) -> None:
         """Write what the session's socket takes, and watch a socket that does not take it all."""
         if not session.is_open():

@@ -1,10 +1,12 @@
 """The pages that share the stream's port: functions from what is known now to a status, a content type and a body."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from kvd.sinks import rest
-from kvd.sinks.answers import METRICS, TEXT, Page, Sources, refusal
+from kvd.sinks.answers import METRICS, TEXT, Page, Sources, Trouble, refusal
+from kvd.wire import iso
 
 STREAM = "/v1/stream"
 PROBES = ("/livez", "/readyz")
@@ -43,7 +45,13 @@ def _page(path: str, query: dict[str, list[str]], sources: Sources) -> Page:
     return found or refusal(404, "not_found", f"there is no {path[:128]!r}; there are {ROUTES}")
 
 
-def _readiness(missing: dict[str, str], verbose: bool) -> Page:
-    status, word = (503, "not ready") if missing else (200, "ready")
-    lines = [word, *(f"missing {name}: {why}" for name, why in missing.items() if verbose)]
+def _readiness(troubles: Iterable[Trouble], verbose: bool) -> Page:
+    troubles = tuple(troubles)
+    status, word = (503, "not ready") if any(trouble.unready for trouble in troubles) else (200, "ready")
+    lines = [word, *(_said(trouble) for trouble in troubles if verbose)]
     return Page(status, TEXT, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _said(trouble: Trouble) -> str:
+    kind = "missing" if trouble.unready else "degraded"
+    return f"{kind} {trouble.name}: {trouble.words}, since {iso(trouble.since_us)}"

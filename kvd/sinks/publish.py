@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -22,7 +22,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from kvd.config import ConfigError, Publish
-from kvd.sinks.answers import Followed, Sources, nothing
+from kvd.sinks.answers import Followed, Sources, Trouble, nothing
 from kvd.sinks.audience import Audience, Session
 from kvd.sinks.conversation import Conversation, Desk
 from kvd.sinks.crowd import PASSERS_BY, Crowd
@@ -41,6 +41,7 @@ RECEIVE_BYTES = 8 * 1024  # of the kernel, for what a client asks: so much is re
 WAITING_FRAMES = 4  # read, and not yet answered, before the client is left alone
 HANDSHAKE_S = 5.0
 CLOSE_S = 1.0
+LAST_WORDS_S = 0.5  # for what waits in outboxes when the end has come
 JSON = "kvd.v1.json"  # what is spoken if nothing is agreed on
 log = structlog.get_logger()
 _library_log = logging.getLogger("kvd.publish.websockets")
@@ -78,7 +79,7 @@ class Publisher:
     """Serves the stream and the pages while its ``async with`` block runs.
 
     A failure in here cancels that block and leaves it as an ExceptionGroup, as from a TaskGroup.
-    `ready` names what is missing with a sentence each; `now_us` is the wall clock, for heartbeats alone.
+    `ready` says what is amiss, for /readyz; `now_us` is the wall clock, for heartbeats alone.
     `desk` is where locks are set; without one nobody may. Raises ConfigError if the port cannot be had, or a token or
     the certificate be used; whether it may be opened to a network, `kvd.config.load` has asked.
     """
@@ -87,7 +88,7 @@ class Publisher:
         self,
         settings: Publish,
         encoder: Encoder,
-        ready: Callable[[], dict[str, str]],
+        ready: Callable[[], Iterable[Trouble]],
         render_metrics: Callable[[], bytes],
         now_us: Callable[[], int],
         desk: Desk | None = None,
@@ -168,11 +169,12 @@ class Publisher:
         )
 
     async def close(self) -> None:
-        """Write what waits, close every stream with 1001 and give up the port, within two seconds."""
+        """Write what waits, close every stream with 1001 and give up the port, within two and a half seconds."""
         if self._closed:
             return
         self._closed = True
         self._audience.close()
+        await self._audience.caught_up(LAST_WORDS_S)
         self._server.close()
         try:
             async with asyncio.timeout(CLOSE_S * 1.5):

@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 from kvd.calibrator import Calibrator
 from kvd.config import Publish, Settings
 from kvd.latest import Batch
+from kvd.sinks.answers import Trouble
 from kvd.sinks.publish import Publisher
 from kvd.sinks.requests import read
 from kvd.surface import Certificate, Locked
@@ -232,7 +233,7 @@ def answered():
     """What a publisher answers to every address asked for."""
 
     async def run():
-        calibrator, missing = Calibrator(Settings()), {}
+        calibrator, missing = Calibrator(Settings()), []
         calibrator.step(Batch(NOW, tuple(chain(NOW + 7 * DAY))))
         server = Publisher(
             Publish(port=0), Encoder("e"), lambda: missing, lambda: b"kvd_up 1\n", lambda: NOON,
@@ -242,7 +243,7 @@ def answered():
             server.publish(update(smile(), HELD, BARE))
             server.publish(update(smile(publish_us=NOON + 61 * SECOND)))
             answers = {target: await fetch(server.port, target) for target in ASKED}
-            missing["deribit"] = "no data"
+            missing.append(Trouble("deribit", "no data", True, NOON))
             return answers | {"/readyz": await fetch(server.port, "/readyz")}
 
     return asyncio.run(run())
