@@ -29,6 +29,7 @@ from kvd.wire import Encoder, Moved, Ring, iso
 
 VENUES: dict[str, Venue] = {"deribit": deribit}
 OBSERVE_S = 1.0
+LAST_TURNS = 5  # of the event loop, in which tasks that were cancelled end, those that they had begun too
 
 log = structlog.get_logger()
 
@@ -118,6 +119,14 @@ class Daemon:
         log.info("daemon.stopping")
         self._stopping = True
         self.life.systemd.stopping()
+
+    async def end(self) -> None:
+        """Publish what has come by now and close the stream, while the feeds take leave of their venues."""
+        for _ in range(LAST_TURNS):
+            await asyncio.sleep(0)
+        self.inbox.seal()
+        await self.drain()
+        await self.publisher.close()
 
     async def calibrate(self) -> None:
         """Cut batches on the grid of arrival time and publish what they change, for ever."""
@@ -217,8 +226,7 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
             daemon.stopping()
             for task in tasks:
                 task.cancel()
-        daemon.inbox.seal()
-        await daemon.drain()
+            await daemon.end()
 
 
 async def run(settings: Settings, record: Path | None = None, seconds: float | None = None) -> None:

@@ -173,17 +173,18 @@ class Publisher:
         if self._closed:
             return
         self._closed = True
-        self._audience.close()
-        await self._audience.caught_up(LAST_WORDS_S)
-        self._server.close()
         try:
+            self._audience.close()
+            await self._audience.caught_up(LAST_WORDS_S)
+            self._server.close()
             async with asyncio.timeout(CLOSE_S * 1.5):
                 await self._server.wait_closed()
         except TimeoutError:
             self._crowd.abort()
             await self._server.wait_closed()
-        for task in self._tasks:
-            task.cancel()
+        finally:
+            for task in self._tasks:
+                task.cancel()
 
     async def _listen(self) -> Server:
         secure = context(self._settings)
