@@ -69,7 +69,7 @@ class Daemon:
         self.journal.ending = lambda: self.hand.ending() | self.restart.ending()
         self.life = Life(self.metrics.observe_loop_lag, self.clock.now_us, os.environ)
         readiness = self.life.readiness
-        readiness.missing += [self.missing, self._smiles.missing]
+        readiness.missing.append(self.missing)
         readiness.degraded += [self.degraded, self._smiles.degraded]
         self.batches = Batches(self.inbox, self.calibrator, self.publish, self.metrics.observe_turn, self.restart.heed)
         self.publisher = Publisher(
@@ -90,14 +90,14 @@ class Daemon:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.publisher.port}/v1/stream"
 
     def missing(self) -> dict[str, str]:
-        """What keeps the daemon from being ready beside missing smiles, by name, a sentence each; empty when it is."""
+        """What keeps the daemon from being ready, by name, a sentence each; empty when it is."""
         missing = {}
         if self._stopping:
             missing["shutdown"] = "kvd is stopping"
         for name, feed in self.feeds.items():
             if not feed.statistics().flowing:
                 missing[name] = f"no data from the venue: {feed.statistics().last_error or 'none yet'}"
-        return missing
+        return missing | self._smiles.missing()
 
     def degraded(self) -> dict[str, str]:
         """What is worth knowing while the daemon is ready, by name, a sentence each."""
