@@ -17,6 +17,8 @@ from kvd.surface import BatchFacts, SurfaceUpdate
 __all__ = ["Calibrator", "CalibratorState", "Rehearsal"]
 
 Key = tuple[str, str]  # venue, underlying
+MOST_BOOKS = 64  # several times the underlyings of any venue
+OTHERS = "others"
 
 
 class Calibrator:
@@ -41,17 +43,27 @@ class Calibrator:
                 yield from book.instruments()
 
     def step(self, batch: Batch) -> list[SurfaceUpdate]:
-        """Apply one batch; returns an update for every underlying that it concerned."""
+        """Apply one batch; returns an update for every underlying that it concerned.
+
+        Beyond `MOST_BOOKS` underlyings there is none: what is said of more is counted, as of one called `OTHERS`.
+        """
         return [update for update in self.steps(batch) if update is not None]
 
     def steps(self, batch: Batch) -> Iterator[SurfaceUpdate | None]:
         """The same in turns: None wherever others may have one before it goes on. Until it is at its end no other batch
         may be begun.
         """
+        refused = 0
         for key, events in _by_book(batch, self._books).items():
+            if key not in self._books and len(self._books) >= MOST_BOOKS:
+                refused += len(events)
+                continue
             if key not in self._books:
                 self._books[key] = Book(*key, self._settings)
             yield (yield from self._books[key].steps(batch.instant_us, events))
+        if refused:
+            facts = BatchFacts(0, {"too_many": refused}, {}, 0.0, 0)
+            yield SurfaceUpdate(key[0], OTHERS, batch.instant_us, (), (), facts)
 
     def state(self) -> CalibratorState:
         """All that later updates follow from, beside the settings; nothing of it changes when the calibrator does."""

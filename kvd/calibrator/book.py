@@ -18,6 +18,7 @@ from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.records import Aged, BookState, Learnt, Work
 from kvd.calibrator.rehearsal import ForwardsFound
+from kvd.calibrator.sanity import Sanity
 from kvd.calibrator.scene import Clock, Evidence
 from kvd.calibrator.showcase import Showcase
 from kvd.calibrator.watch import Marks, remember
@@ -42,6 +43,7 @@ class Book:
     def __init__(self, venue: str, underlying: str, settings: Settings, forwards: ForwardsFound | None = None) -> None:
         self._of = venue, underlying
         self._settings = settings
+        self._sanity = Sanity()
         self._board = Board()
         self._forwards = forwards or Forwards(settings.forward)
         self._clock = VarianceTime(settings.calendar)
@@ -99,6 +101,7 @@ class Book:
             self._hand.state(),
             self._showcase.state(),
             self._marks.state(),
+            self._sanity.state(),
         )
 
     def restore(self, state: BookState) -> None:
@@ -114,19 +117,15 @@ class Book:
         self._hand.restore(state.hand)
         self._showcase.restore(state.showcase)
         self._marks.restore(state.marks)
+        self._sanity.restore(state.sanity)
 
     def learn(self, events: Sequence[Event]) -> Learnt:
         """Apply the events of one batch to the filter alone: no smile is made of it, and none repaired."""
-        heard: list[Quote] = []
-        futures: list[ForwardQuote] = []
         away_us = 0
         for event in events:
-            if isinstance(event, Quote):
-                heard.append(event)
-            elif isinstance(event, ForwardQuote):
-                futures.append(event)
-            elif isinstance(event, Gap):
+            if isinstance(event, Gap):
                 away_us = self._gap(event)
+        heard, futures, refused = self._sanity.sift(events, self._now_us)
         timed: list[Quote | ForwardQuote] = [*heard, *futures]
         self._now_us = max([self._now_us, *[event.exchange_us for event in timed]])
         self._receive_us = max([self._receive_us, *[event.receive_us for event in timed]])
@@ -135,7 +134,7 @@ class Book:
             self._away(self._now_us + away_us)
 
         quotes = [q for q in heard if q.instrument.expiry_us > self._now_us]
-        refused = {"expired": len(heard) - len(quotes)} if len(heard) > len(quotes) else {}
+        count(refused, "expired", len(heard) - len(quotes))
         withheld = self._are_withheld(quotes)
         said = self._forwards.hear(quotes, futures, withheld)
         made = BatchOutcome()

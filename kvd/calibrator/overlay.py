@@ -1,14 +1,14 @@
 """What the hand makes of the market's surface: touched slices, and their neighbours as far as these must give way."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvd.calibrator import smiles
 from kvd.calibrator.hand import Hand, Touched
-from kvd.calibrator.repair import Repaired, Roots, Slices, repair, with_neighbours
+from kvd.calibrator.repair import Repaired, Roots, Slices, narrow, repair, repair_as_far, with_neighbours
 from kvd.calibrator.scene import Clock
 from kvd.core.arbitrage import Surface
 from kvd.core.condition import Slice
@@ -18,8 +18,7 @@ from kvd.surface import Smile
 Floats = NDArray[np.float64]
 Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
-
-LEAST_SDS = 5.0  # that a certificate's range reaches either side of the money
+T = TypeVar("T")
 
 
 class Market(NamedTuple):
@@ -71,19 +70,22 @@ def overlay(
         repaired = yield from _quietly(repair(slices, market.judged, shown, _roots(market, touched)))
         back = [row for row in _short(touched, slices, repaired) if hand.moved_back(expiries[row], clock.now_us)]
         if not back:
+            if (repaired.free & narrow(repaired, slices)).any():  # of slices beside them
+                far = repair_as_far(slices, market.judged, shown, _roots(market, touched))
+                slices, repaired = yield from _quietly(far)
             return Overlay(slices, repaired, touched)
         touched |= {row: touch(row) for row in back}
 
 
-def _quietly(turns: Turns[Repaired]) -> Turns[Repaired]:
+def _quietly(turns: Turns[T]) -> Turns[T]:
     """A projection may try on its way from an impossible claim what is no slice at all: such a step fails, silently."""
     while True:
         with np.errstate(all="ignore"):  # around each turn alone: it would hold for whoever comes in between, too
             try:
                 next(turns)
             except StopIteration as end:
-                repaired: Repaired = end.value
-                return repaired
+                result: T = end.value
+                return result
         yield
 
 
@@ -114,8 +116,7 @@ def _short(touched: Mapping[int, Touched], slices: Slices, repaired: Repaired) -
     cannot be shown.
     """
     surface = repaired.surface
-    narrow = LEAST_SDS * np.sqrt(surface.w0) > np.minimum(-slices.low, slices.high)
-    failed = repaired.held | (repaired.free & narrow)
+    failed = repaired.held | (repaired.free & narrow(repaired, slices))
     beside = with_neighbours(failed)
     return [
         row

@@ -10,6 +10,7 @@ from kvd.calibrator.climate import ClimateState
 from kvd.calibrator.forwards import ForwardsState
 from kvd.calibrator.hand import HandState
 from kvd.calibrator.ladder import Rung
+from kvd.calibrator.sanity import SanityState
 from kvd.calibrator.shown import ShowcaseState
 from kvd.calibrator.watch import MarksState
 from kvd.calibrator.young import Start
@@ -70,3 +71,4 @@ class BookState(NamedTuple):
     hand: HandState
     showcase: ShowcaseState
     marks: MarksState
+    sanity: SanityState

@@ -17,6 +17,10 @@ Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 Roots = Callable[[Index], Floats]
 
+LEAST_SDS = 5.0  # that a certificate's range reaches either side of the money
+FARTHER = 1.1  # than that, if what comes out reaches less far
+REACHES = 2
+
 
 class Slices(NamedTuple):
     """Slices side by side, in ascending expiry, with the range of k, (T,) each, on which they are certified."""
@@ -39,6 +43,30 @@ class Repaired(NamedTuple):
     butterfly: Floats
     calendar: Floats
     points: Index
+
+
+def repair_as_far(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Turns[tuple[Slices, Repaired]]:
+    """`repair`, on ranges that reach far enough for what comes out: a projection may raise the money's own standard
+    deviation. Slices of which no end of that comes are held, as those beside them are.
+    """
+    asked, tries = judged, 0
+    while True:
+        repaired = yield from repair(candidates, judged, shown, roots)
+        short = repaired.free & narrow(repaired, candidates)
+        if not short.any():
+            return candidates, repaired._replace(held=asked & ~repaired.free)
+        reach = np.where(short, FARTHER * LEAST_SDS * np.sqrt(repaired.surface.w0), 0.0)
+        candidates = candidates._replace(
+            low=np.minimum(candidates.low, -reach), high=np.maximum(candidates.high, reach)
+        )
+        tries += 1
+        if tries > REACHES:
+            judged = judged & ~with_neighbours(short)
+
+
+def narrow(repaired: Repaired, slices: Slices) -> Flags:
+    """Which slices (T,) are certified on less than `LEAST_SDS` standard deviations either side of the money."""
+    return np.asarray(LEAST_SDS * np.sqrt(repaired.surface.w0) > np.minimum(-slices.low, slices.high))
 
 
 def repair(candidates: Slices, judged: Flags, shown: Slices, roots: Roots) -> Turns[Repaired]:

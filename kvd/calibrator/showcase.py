@@ -12,7 +12,7 @@ from kvd.calibrator.hand import Hand
 from kvd.calibrator.ladder import Rung
 from kvd.calibrator.overlay import Market, Overlay, overlay
 from kvd.calibrator.rehearsal import ForwardsFound
-from kvd.calibrator.repair import Repaired, Roots, Slices, repair, with_neighbours
+from kvd.calibrator.repair import Repaired, Roots, Slices, repair_as_far, with_neighbours
 from kvd.calibrator.scene import Clock, Evidence, Laid, Scene
 from kvd.calibrator.shown import ShowcaseState, Shown, Stood, held, same
 from kvd.config import Calibrator
@@ -99,7 +99,7 @@ class Showcase:
         slices = _slices(joint, candidates, now_us, scene.recent)
         sound = np.isfinite(joint.x[candidates].sum(axis=1) + joint.u[candidates].sum(axis=1))
         standing = self._standing(joint, self._market)
-        repaired = yield from repair(slices, changed & sound, standing, _roots(joint, candidates))
+        slices, repaired = yield from repair_as_far(slices, changed & sound, standing, _roots(joint, candidates))
         held = repaired.held | (changed & ~sound)
         joint = _moved(joint, candidates, repaired)
         expiries, kept = joint.expiry_us.tolist(), set(candidates[held].tolist())
@@ -134,7 +134,7 @@ class Showcase:
         for row, e in enumerate(expiries):
             self._remember(row, e, market, laid)
         repaired = laid.repaired._replace(moved=laid.repaired.moved | market.repaired.moved)
-        return Laid(laid.slices, repaired, repaired.held | (market.held & ~judged), laid.touched)
+        return Laid(laid.slices, repaired, repaired.held | (market.held & ~judged & ~repaired.free), laid.touched)
 
     def _of_market(self, scene: Scene, market: Laid) -> Slices:
         """The candidates as the market alone would show them; of those that are held, what stands of them."""

@@ -59,7 +59,7 @@ def test_between_turns_numpy_warns_as_ever():
 
 
 def test_a_program_that_cannot_be_had_is_given_up():
-    """More bounds than can be met at once, all of them soft in the end: hundreds of turns of the solver, not thousands."""
+    """More bounds than can be met at once, all of them soft in the end: hundreds of iterations, not thousands."""
     rng = np.random.default_rng(1)
     A = rng.normal(size=(1000, 300))
     assert project._solve(A, np.full(1000, 50.0), np.zeros(300), 4.0) is None
