@@ -8,10 +8,11 @@ from msgspec import Meta, Raw, Struct
 from kvd.quotes import BadFrame, ForwardQuote, Instrument, Quote
 from kvd.venues.deribit.names import NAME, Future, index_underlying
 
-VOL_CAP_PERCENT = 999.0
+LEAST_VOL_PERCENT, VOL_CAP_PERCENT = 1e-3, 999.0
 
 Milliseconds = Annotated[int, Meta(ge=0, le=32_503_708_800_000)]  # Deribit's own "never" is the year 3000
 Id = int | str | None
+Name = Annotated[str, Meta(max_length=64)]  # what is kept, or said again, must not be as long as a stranger likes
 
 
 class Params(Struct):
@@ -53,7 +54,7 @@ class Ticker(Struct):
     ask_iv: float | None = None
     mark_iv: float | None = None
     underlying_price: float | None = None
-    underlying_index: str = ""
+    underlying_index: Name = ""
     estimated_delivery_price: float | str | None = None
 
 
@@ -73,7 +74,7 @@ class Listed(Struct):
     expiration_timestamp: Milliseconds
     tick_size: Annotated[float, Meta(gt=0)]
     is_active: bool = True
-    price_index: str | None = None
+    price_index: Name | None = None
 
 
 class InstrumentState(Struct):
@@ -175,7 +176,7 @@ def _side(price: float | None, amount: float | None) -> tuple[float | None, floa
 
 
 def _vol(percent: float | None) -> float | None:
-    return percent / 100 if percent and 0 < percent < VOL_CAP_PERCENT else None
+    return percent / 100 if percent and LEAST_VOL_PERCENT <= percent < VOL_CAP_PERCENT else None
 
 
 decode_frame = msgspec.json.Decoder(Frame).decode

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 MAX_TRIES = 3
+MOST_CHANNELS = 20_000  # several times what Deribit lists: beyond that it is not listing any more
 
 
 class Request(NamedTuple):
@@ -31,10 +32,10 @@ class Subscriptions:
         self._tries: dict[str, int] = {}
 
     def want(self, channels: Iterable[str]) -> None:
-        """Subscribe to `channels`, except those already asked for."""
+        """Subscribe to `channels`, except those already asked for, as far as there is room."""
         for channel in channels:
             self._leaving.pop(channel, None)
-            if channel not in self.wanted:
+            if channel not in self.wanted and len(self.wanted) < MOST_CHANNELS:
                 self.wanted.add(channel)
                 self._waiting[channel] = None
 

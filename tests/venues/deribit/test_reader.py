@@ -47,6 +47,11 @@ def test_a_bid_below_intrinsic_value_has_a_price_and_no_vol():
     assert (seen.bid, seen.bid_vol) == (0.0305, None)
 
 
+def test_a_vol_that_is_nothing_as_a_decimal_is_no_vol():
+    seen = quote(wire.ticker(bid_iv=5e-324, mark_iv=1e-9))
+    assert all(vol is None for vol in (seen.bid_vol, seen.mark_vol))
+
+
 def test_999_is_a_cap_not_a_vol():
     seen = quote(wire.ticker(best_ask_price=1.0, ask_iv=999.0))
     assert (seen.ask, seen.ask_vol) == (1.0, None)

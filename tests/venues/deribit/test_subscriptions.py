@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.venues.deribit.subscriptions import MAX_TRIES, Request, Subscriptions
+from kvd.venues.deribit.subscriptions import MAX_TRIES, MOST_CHANNELS, Request, Subscriptions
 
 
 def test_one_request_is_out_at_a_time_and_holds_at_most_a_chunk():
@@ -64,3 +64,12 @@ def test_whatever_the_exchange_refuses_the_rest_is_subscribed(channels, chunk, l
     assert subscriptions.acked == channels - refused
     assert subscriptions.dropped == channels & refused
     assert MAX_TRIES == 3
+
+
+def test_no_listing_makes_it_ask_for_more_channels_than_there_is_room_for():
+    subscriptions = Subscriptions(2)
+    subscriptions.want(f"ticker.{number}" for number in range(MOST_CHANNELS + 10))
+    assert len(subscriptions.wanted) == MOST_CHANNELS
+    subscriptions.leave("ticker.0")
+    subscriptions.want(["one more", "and another"])
+    assert "one more" in subscriptions.wanted and "and another" not in subscriptions.wanted
