@@ -2,11 +2,10 @@
 
 from datetime import datetime
 
-import msgspec
 from msgspec import Raw, Struct
 
 from kvd.surface import Smile, State
-from kvd.wire import decode_smile
+from kvd.wire import decode_smile, reader
 
 
 class Frame(Struct, frozen=True):
@@ -48,7 +47,7 @@ class Body:
     __slots__ = ("_smile", "expiry", "publish_time", "raw", "state", "underlying", "venue")
 
     def __init__(self, raw: Raw) -> None:
-        head = _head.decode(raw)
+        head = _head(raw)
         self.raw = raw
         self.venue = head.venue
         self.underlying = head.underlying
@@ -74,13 +73,12 @@ class Body:
         return other is not None and bytes(self.raw) == bytes(other.raw)
 
 
-_frame = msgspec.json.Decoder(Frame)
-_head = msgspec.json.Decoder(_Head)
+_frame, _head = reader(Frame), reader(_Head)
 
 
 def read(text: str | bytes) -> tuple[Frame, tuple[Body, ...]]:
     """A message and its bodies. Raises msgspec.DecodeError for what no kvd sends."""
-    frame = _frame.decode(text)
+    frame = _frame(text)
     if memoryview(frame.smile).nbytes:
         return frame, (Body(frame.smile),)
     # a snapshot's text is not kept alive by the one smile of it that nothing has replaced

@@ -1,7 +1,7 @@
 """SurfaceUpdate <-> bytes: the public schema of docs/protocol.md, version 1. Pure: no socket, no clock."""
 
 from kvd.wire.body import Kind, iso
-from kvd.wire.coding import SUBPROTOCOLS, Coding
+from kvd.wire.coding import SUBPROTOCOLS, Coding, reader
 from kvd.wire.decode import Atm, Received, decode, decode_atm, decode_smile
 from kvd.wire.encoder import Encoder, EncoderState, Lost
 from kvd.wire.message import Message
@@ -11,5 +11,5 @@ from kvd.wire.topics import covers
 
 __all__ = [
     "SUBPROTOCOLS", "Atm", "Coding", "Encoder", "EncoderState", "Kind", "Lost", "Message", "Moved", "Received", "Ring",
-    "covers", "decode", "decode_atm", "decode_smile", "iso",
+    "covers", "decode", "decode_atm", "decode_smile", "iso", "reader",
 ]  # fmt: skip

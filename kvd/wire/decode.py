@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from kvd.surface import Certificate, Forward, JumpWings, Locked, Parameters, RawSvi, Regime, Smile, State, TrackRecord
+from kvd.wire.coding import reader
 from kvd.wire.schema import bodies
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,17 +59,17 @@ class _Envelope(Struct):
     smiles: list[msgspec.Raw] = []
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
-_head = msgspec.json.Decoder(_Head)
-_body = msgspec.json.Decoder(bodies.Smile)
-_atm = msgspec.json.Decoder(bodies.Atm)
+_envelope = reader(_Envelope)
+_head = reader(_Head)
+_body = reader(bodies.Smile)
+_atm = reader(bodies.Atm)
 
 
 def decode(payload: bytes | str) -> Received:
-    """Decode an update or snapshot of a `surface` or `smile` topic; msgspec.ValidationError says what is wrong."""
-    envelope = _envelope.decode(payload)
+    """Decode an update or snapshot of a `surface` or `smile` topic; msgspec.DecodeError says what is wrong."""
+    envelope = _envelope(payload)
     told = [envelope.smile] if memoryview(envelope.smile).nbytes else envelope.smiles
-    heads = [_head.decode(body) for body in told]
+    heads = [_head(body) for body in told]
     smiles = tuple(decode_smile(body) for body, head in zip(told, heads, strict=True) if head.state != "withdrawn")
     withdrawn = tuple(_us(head.expiry) for head in heads if head.state == "withdrawn")
     return Received(envelope.type, envelope.topic, envelope.seq, envelope.prev_seq, envelope.epoch, smiles, withdrawn)
@@ -76,7 +77,7 @@ def decode(payload: bytes | str) -> Received:
 
 def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
     """One smile's body, as in a `surface` or `smile` topic or in ``/v1/surface/{underlying}``."""
-    got = _body.decode(body)
+    got = _body(body)
     return Smile(
         venue=got.venue,
         underlying=got.underlying,
@@ -112,7 +113,7 @@ def decode_smile(body: bytes | str | msgspec.Raw) -> Smile:
 
 def decode_atm(body: bytes | str | msgspec.Raw) -> Atm:
     """One record of an `atm` topic."""
-    got = _atm.decode(body)
+    got = _atm(body)
     numbers = got.atm_vol, got.atm_vol_sd, got.skew, got.skew_sd
     times = _us(got.exchange_time), _us(got.receive_time), _us(got.publish_time)
     forward = _tuple(Forward, got.forward)
