@@ -14,6 +14,8 @@ _LOCK_EXAMPLE = (
     '{"op":"lock","venue":"deribit","underlying":"BTC","expiry":"2026-12-25","of":"atm_vol","value":0.55,"sd":0.002,'
     '"for_s":3600}'
 )
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
+LONGEST = 200
 _UNLOCK_EXAMPLE = '{"op":"unlock","id":"..."}'
 A = TypeVar("A", "Request", "LockRequest", "UnlockRequest")
 Seq = Annotated[int, Meta(ge=0)]
@@ -71,10 +73,10 @@ def read(frame: str | bytes, coding: Coding = "json") -> Request | LockRequest |
     try:
         request = _decode(frame, Request)
     except msgspec.ValidationError as error:
-        raise RequestError("bad_request", f"{error}; send such as {_EXAMPLE}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise RequestError("bad_request", f"{_why(error)}; send such as {_EXAMPLE}") from None
+    except UNREADABLE as error:
         code, name = ("bad_json", "JSON") if coding == "json" else ("bad_msgpack", "MessagePack")
-        raise RequestError(code, f"not {name} ({error}); send such as {_EXAMPLE}") from None
+        raise RequestError(code, f"not {name} ({_why(error)}); send such as {_EXAMPLE}") from None
     if request.op == "lock":
         return _act(frame, LockRequest, _LOCK_EXAMPLE)
     if request.op == "unlock":
@@ -94,8 +96,13 @@ def _decode(frame: str | bytes, kind: type[A]) -> A:
 def _act(frame: str | bytes, kind: type[A], example: str) -> A:
     try:
         return _decode(frame, kind)
-    except msgspec.ValidationError as error:
-        raise RequestError("bad_lock", f"{error}; send such as {example}") from None
+    except UNREADABLE as error:  # what `Request` leaves out it has not looked into
+        raise RequestError("bad_lock", f"{_why(error)}; send such as {example}") from None
+
+
+def _why(error: Exception) -> str:
+    """What a library says of a frame, and no more of the frame than that takes."""
+    return str(error)[:LONGEST]
 
 
 def refuse_bad_topics(topics: list[str]) -> None:
