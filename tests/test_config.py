@@ -204,6 +204,7 @@ def test_tls_takes_a_certificate_and_a_key():
         ("[publish]\nhost = 'example.org'\n", ['publish.host = "example.org" is open to the network']),
         ("[publish\n", ["is not TOML", "line 1"]),
         ("[log]\nlevel = 'info'\nlevel = 'info'\n", ["is not TOML", "line 3"]),
+        ("[publish]\nhost = " + "[" * 9_000, ["is not TOML", "recursion"]),
     ],
 )
 def test_a_file_that_cannot_be_used_gets_one_sentence_with_the_mend(write, content, says):

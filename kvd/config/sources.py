@@ -83,7 +83,7 @@ def _from_file(path: Path) -> Iterator[Found]:
             f"the configuration file {path} cannot be read ({error.strerror}); "
             "name another with --config or KVD_CONFIG, or leave both out to run on the defaults"
         ) from None
-    except ValueError as error:  # not UTF-8, or not TOML; both say where
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML, which say where; or brackets without end
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from None
     lines = _lines(content)
     for name, value in _flat(table):
