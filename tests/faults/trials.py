@@ -1,5 +1,7 @@
 """Which trial puts which promises to the test, in the order in which they run."""
 
+from hostile_input import hostile_input
+from hostile_markets import hostile_markets
 from kills import kills
 from lag import lag
 from replays import replays
@@ -9,6 +11,8 @@ from verdicts import Trial
 TRIALS: dict[str, Trial] = {
     "R5 R6": kills,
     "R7": replays,
+    "R8": hostile_markets,
     "R9": shutdowns,
+    "R10": hostile_input,
     "R11": lag,
 }
