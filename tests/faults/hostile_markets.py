@@ -53,8 +53,8 @@ def complaints(smile: Smile) -> Iterator[str]:
 class Life:
     """One market and what was published of it. `wrong` tells everything that must not have been."""
 
-    def __init__(self, number: int, batches: int = BATCHES) -> None:
-        self._number, self._length = number, batches
+    def __init__(self, number: int, batches: int = BATCHES, locks: float = 0.1) -> None:
+        self._number, self._length, self._locks = number, batches, locks
         self.batches = self.smiles = self.held = 0
         self.wrong: list[str] = []
         self.slowest_s = 0.0
@@ -63,7 +63,7 @@ class Life:
         """From its first batch to its last, or to what brings the calibrator down."""
         calibrator, encoder = Calibrator(Settings()), Encoder("e")
         checkers: dict[str, Checker] = {}
-        for batch in HostileMarket(self._number).batches(self._length):
+        for batch in HostileMarket(self._number, self._locks).batches(self._length):
             self.batches += 1
             began_s = time.perf_counter()
             try:

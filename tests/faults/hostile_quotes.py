@@ -69,9 +69,10 @@ TURNS: dict[str, Turn] = {
 
 
 class HostileMarket:
-    """One underlying, or a few, whose events follow from `seed`."""
+    """One underlying, or a few, whose events follow from `seed`; of `locks` in all batches one is set or released."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, locks: float = 0.1) -> None:
+        self._lock_share = locks
         self._rng = rng = Random(seed)
         self._now_us = NOW
         self._spot = rng.choice((30_000.0, 30_000.0, 2_000.0, 1e-6, 1e9))
@@ -106,7 +107,7 @@ class HostileMarket:
             yield Gap("deribit", self._now_us, INTERRUPTED)
         for _ in range(rng.choice((0, 0, 1))):
             yield self._future()
-        if rng.random() < 0.1:
+        if rng.random() < self._lock_share:
             yield self._lock()
         chosen = [rng.choice(self._chain)] * 300 if self._flood else rng.choices(self._chain, k=rng.choice((1, 3, 12)))
         for of in chosen:
