@@ -144,4 +144,6 @@ def _tuple(record: type[_T], fields: Struct) -> _T:
 
 
 def _us(instant: datetime) -> int:
+    if instant.tzinfo is None:
+        raise msgspec.ValidationError(f"{instant.isoformat()} says no zone: instants are UTC, with a Z")
     return (instant - _EPOCH) // timedelta(microseconds=1)

@@ -16,6 +16,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import fuzz_checkpoint
 import fuzz_feed
 import fuzz_pages
 import fuzz_port
@@ -32,6 +33,7 @@ TARGETS: dict[str, Target] = {
     "pages": Target(fuzz_pages.requests, fuzz_pages.door, 0.1),
     "port": Target(fuzz_port.streams, fuzz_port.port, 0.01),
     "client": Target(fuzz_reading.messages, plain(fuzz_reading.heard), 0.115),
+    "checkpoint": Target(fuzz_checkpoint.states, plain(fuzz_checkpoint.taken_up), 0.002),
     "configuration": Target(fuzz_reading.configurations, fuzz_reading.configuration, 0.02),
 }
 PAGE_BYTES = 4096

@@ -44,3 +44,9 @@ def test_messages_with_some_bytes_replaced(said, at, length, instead):
 def test_text_that_is_none_and_depths_without_end_are_decode_errors(reader, data):
     with pytest.raises(msgspec.DecodeError):
         reader(data)
+
+
+def test_an_instant_without_a_zone_is_a_decode_error():
+    gone = b'{"expiry":"2026-12-25T08:00:00","state":"withdrawn"}'
+    with pytest.raises(msgspec.DecodeError, match="zone"):
+        decode(b'{"type":"update","topic":"t","seq":2,"prev_seq":1,"epoch":"e","smile":%b}' % gone)
