@@ -2,6 +2,7 @@
 
 from hostile_input import hostile_input
 from hostile_markets import hostile_markets
+from floods import floods
 from kills import kills
 from lag import lag
 from replays import replays
@@ -9,6 +10,7 @@ from shutdowns import shutdowns
 from verdicts import Trial
 
 TRIALS: dict[str, Trial] = {
+    "R3": floods,
     "R5 R6": kills,
     "R7": replays,
     "R8": hostile_markets,

@@ -1,0 +1,102 @@
+"""R3: ten times as much as the daemon can read, for a minute."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flooder import Counts, Flood, flooding
+from verdicts import Row, Scale
+from watching import Daemon, Follower, following
+
+NOMINAL = 700.0  # frames a second of a venue's usual day
+ENDLESS = 1e6  # frames a second: more than any socket takes
+TIMES = 10
+OLDEST_S, FLAT, NORMAL_S, BACK_WITHIN_S = 1.0, 0.05, 0.25, 5.0
+
+
+class Window(NamedTuple):
+    """What happened in a stretch of time: `rss_mib` is as it was each second from `settled_s` on."""
+
+    seconds: float
+    counts: Counts
+    read: float
+    overwrites: float
+    ages_s: list[float]
+    rss_mib: list[float]
+
+    @property
+    def ages(self) -> str:
+        """The ages in words."""
+        middle = self.ages_s[len(self.ages_s) // 2]
+        return f"{self.ages_s[-1]:.3f} s worst, {middle:.3f} s median, n {len(self.ages_s)}"
+
+
+async def floods(scale: Scale) -> Sequence[Row]:
+    """Measure what it can read, offer ten times that, and go back to the usual."""
+    follower = Follower()
+    ring_mib = scale.of(128, 4)  # full before the flood begins: until then memory grows by design
+    async with (
+        flooding(scale.seed, NOMINAL) as flood,
+        following(flood.url, KVD_PUBLISH_RESUME_MIB=str(ring_mib)) as daemon,
+        asyncio.TaskGroup() as tasks,
+    ):
+        task = tasks.create_task(follower.follow(daemon.stream, ["atm.*.*", "surface.deribit.BTC"]))
+        watch = Watch(flood, daemon, follower)
+        before = await watch.window(NOMINAL, scale.of(5, 1))
+        await flood.order(rate=ENDLESS)
+        await daemon.grows("kvd_ring_bytes", 0.97 * ring_mib * 2**20, scale.of(90, 10))
+        capacity = await watch.window(ENDLESS, scale.of(5, 1))
+        readable = capacity.read / capacity.seconds
+        scale.say(f"it reads {readable:,.0f} frames a second")
+        during = await watch.window(TIMES * readable, scale.of(60, 4), settled_s=scale.of(10, 1))
+        await flood.order(rate=NOMINAL)
+        await asyncio.sleep(scale.of(5, 1))
+        after = await watch.window(NOMINAL, scale.of(5, 1))
+        task.cancel()
+    return _rows(readable, before, during, after, follower)
+
+
+class Watch:
+    """A flood, the daemon in it, and who listens to the daemon."""
+
+    def __init__(self, flood: Flood, daemon: Daemon, follower: Follower) -> None:
+        self._flood, self._daemon, self._follower = flood, daemon, follower
+
+    async def window(self, rate: float, seconds: float, settled_s: float = 0.0) -> Window:
+        """What happens while `rate` frames a second are offered for so long."""
+        before = await self._flood.order(rate=rate)
+        first, began_s = await self._daemon.metrics(), time.time()
+        rss_mib: list[float] = []
+        while (now_s := time.time()) < began_s + seconds:
+            if now_s >= began_s + settled_s:
+                rss_mib.append(self._daemon.used().rss_mib)
+            await asyncio.sleep(min(1.0, seconds / 5))
+        after, last, ended_s = await self._flood.order(), await self._daemon.metrics(), time.time()
+        read, overwrites = (
+            last[name] - first[name] for name in ("kvd_feed_frames_total", "kvd_inbox_overwrites_total")
+        )
+        counts = Counts(after.offered - before.offered, after.taken - before.taken)
+        ages_s = self._follower.ages_s(began_s, ended_s)
+        return Window(ended_s - began_s, counts, read, overwrites, ages_s, rss_mib)
+
+
+def _rows(readable: float, before: Window, during: Window, after: Window, follower: Follower) -> list[Row]:
+    s, offered = during.seconds, during.counts.offered / during.seconds
+    rates = f"{offered:,.0f} frames/s offered, {during.read / s:,.0f} read, of {readable:,.0f} possible, for {s:.0f} s"
+    low, high = min(during.rss_mib), max(during.rss_mib)
+    memory = f"{low:.0f} to {high:.0f} MiB, {high / low - 1:.1%}"
+    again = f"{after.ages}; {before.ages_s[-1]:.3f} s worst before"
+    lost = f"{after.overwrites:.0f} of {after.read:.0f}"
+    chain = follower.chain
+    gaps = sum(chain.heard.count(reason) for reason in ("slow", "too_old", "unknown_seq"))
+    heard = f"{len(chain.heard):,} messages, {gaps} gaps, all said"
+    enough = during.counts.offered >= 0.95 * TIMES * readable * s
+    return [
+        Row("R3", "flood", rates, "ten times what it reads", enough),
+        Row("R3", "age of the newest applied quote in it", during.ages, "<= 1 s", during.ages_s[-1] <= OLDEST_S),
+        Row("R3", "resident memory in it", memory, "flat within 5 %", high <= (1 + FLAT) * low),
+        Row("R3", "age of it 5 s after", again, "< 0.25 s", after.ages_s[-1] < max(NORMAL_S, before.ages_s[-1])),
+        Row("R3", "quotes overwritten by then", lost, "<= 1 %", after.overwrites <= 0.01 * after.read),
+        Row("R3", "chains of numbers", heard, "no hole unsaid", len(chain.heard) > 0),
+    ]
