@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from kvd.sinks.frames import Bundle
+from kvd.sinks.held import reset
 from kvd.sinks.outbox import SOCKET_BYTES, Outbox, Tally
 from kvd.sinks.requests import Bucket
 from kvd.sinks.subscriptions import Group, Subscriptions
@@ -241,7 +242,7 @@ class Audience:
         elif now_s - session.progress_s >= self._stalled_after_s:
             self.cut["stalled"] += 1
             log.warning("client.cut", reason="stalled", code=1013, unread=len(session.outbox))
-            session.transport.abort()
+            reset(session.transport)
         self.flush(session)
         gone = not session.is_open()
         if gone or not session.outbox:

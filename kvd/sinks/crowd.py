@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from websockets.asyncio.server import ServerConnection
 
-PASSERS_BY = 200  # beside the clients: askers of pages, and those who have not said yet what they want
+PASSERS_BY = 500  # beside the clients: askers of pages, and those who have not said yet what they want
 
 
 class TurnedAway:

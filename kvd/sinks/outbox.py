@@ -85,8 +85,9 @@ class Outbox:
 
     @property
     def waiting_bytes(self) -> int:
-        """What is in the slots, though others may hold the same: the bodies of smiles, answers, and names."""
-        return sum(_size(waiting) for waiting in self._unread.values())
+        """What is in the slots, though others may hold the same: each body of a smile once, answers, and names."""
+        sizes = (_size(waiting) for waiting in self._unread.values())
+        return sum(dict(sizes).values())
 
     @property
     def drained_bytes(self) -> int:
@@ -207,7 +208,7 @@ class Outbox:
         return len(payload)
 
 
-def _size(waiting: Waiting) -> int:
-    if isinstance(waiting, Message):
-        return len(waiting.body)
-    return len(waiting) if isinstance(waiting, str | bytes) else len(waiting.topic)
+def _size(waiting: Waiting) -> tuple[int, int]:
+    """What is held for a slot, by its identity, and its bytes. Two topics of one smile hold the same body."""
+    content = waiting.body if isinstance(waiting, Message) else waiting
+    return id(content), len(content if isinstance(content, str | bytes) else content.topic)

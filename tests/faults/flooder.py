@@ -7,6 +7,7 @@ does not take at once is lost, and counted as offered but not as taken.
 
 import asyncio
 import re
+import socket
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -31,6 +32,7 @@ TICK_S = 0.002
 CHUNK = 64  # frames in one write: all that may wait here for the socket
 VARIANTS, STEP_US = 4, 250_000  # how many states of the market there are tickers of, and what lies between them
 INDEX_EVERY = 200  # frames between two prices of an index: an exchange says them however busy it is
+SEND_BYTES = 512 * 1024  # of the kernel, which doubles it: what waits there is old when it leaves, and beyond our reach
 DIGITS = 13  # of a timestamp in milliseconds
 _STAMP = re.compile(rb'"timestamp":(\d{13})')
 
@@ -79,8 +81,8 @@ class Frames:
 class Client:
     """A connection and its session."""
 
-    def __init__(self, socket: ServerConnection, session: Session) -> None:
-        self.socket, self.session = socket, session
+    def __init__(self, connection: ServerConnection, session: Session) -> None:
+        self.transport, self.session = connection.transport, session
         self.owed = 0.0
 
     @property
@@ -91,7 +93,7 @@ class Client:
     def say(self, payloads: Sequence[bytes]) -> None:
         """Answer, behind whatever waits."""
         for payload in payloads:
-            self.socket.transport.write(frame_head(len(payload)) + payload)
+            self.transport.write(frame_head(len(payload)) + payload)
 
 
 class Flooder:
@@ -105,13 +107,13 @@ class Flooder:
         self._clients: set[Client] = set()
         self.counts = Counts()
 
-    async def serve(self, socket: ServerConnection) -> None:
+    async def serve(self, connection: ServerConnection) -> None:
         """One client, to its end."""
-        client = Client(socket, Session(DERIBIT_LIMITS, self._known, self._listing))
+        client = Client(connection, Session(DERIBIT_LIMITS, self._known, self._listing))
         self._clients.add(client)
         self.counts.connections += 1
         try:
-            async for text in socket:
+            async for text in connection:
                 self._answer(client, client.session.receive(text, time.time_ns() // 1000, time.monotonic()))
         except ConnectionClosed:
             pass
@@ -139,7 +141,7 @@ class Flooder:
             self._rate = self._rate if order.rate is None else order.rate
             if order.hang_up:
                 for client in self._clients:
-                    client.socket.transport.abort()
+                    client.transport.abort()
             self.counts.clients = sum(client.listens for client in self._clients)
             print(msgspec.json.encode(self.counts).decode(), flush=True)
 
@@ -148,7 +150,7 @@ class Flooder:
         count = int(client.owed)
         client.owed -= count
         self.counts.offered += count
-        transport, now_ms = client.socket.transport, time.time_ns() // 1_000_000
+        transport, now_ms = client.transport, time.time_ns() // 1_000_000
         while count and not transport.get_write_buffer_size() and not transport.is_closing():
             data, some = self._frames.next(min(count, CHUNK), now_ms)
             transport.write(data)
@@ -159,7 +161,7 @@ class Flooder:
     def _answer(self, client: Client, reply: Reply) -> None:
         client.say(reply.frames)
         if reply.ends:
-            client.socket.transport.abort()
+            client.transport.abort()
 
     def _known(self, channel: str) -> bool:
         return channel == "platform_state" or any(dialect.has_channel(market, channel) for market in self._markets)
@@ -196,6 +198,8 @@ async def main(seed: int, instruments: int, rate: float) -> None:
     """Say the address, then flood until standard input ends."""
     flooder = Flooder(seed, instruments, rate)
     async with serve(flooder.serve, "127.0.0.1", 0, compression=None, close_timeout=1.0, max_size=1 << 20) as server:
+        for listener in server.sockets:  # what it accepts inherits this
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         print(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws/api/v2", flush=True)
         pacing = asyncio.create_task(flooder.pace())
         await flooder.obey()

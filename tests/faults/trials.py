@@ -7,14 +7,18 @@ from kills import kills
 from lag import lag
 from replays import replays
 from shutdowns import shutdowns
+from soak import soak
+from stalls import stalls
 from verdicts import Trial
 
 TRIALS: dict[str, Trial] = {
     "R3": floods,
+    "R4": stalls,
     "R5 R6": kills,
     "R7": replays,
     "R8": hostile_markets,
     "R9": shutdowns,
     "R10": hostile_input,
     "R11": lag,
+    "R12": soak,
 }

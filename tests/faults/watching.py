@@ -7,7 +7,7 @@ import re
 import time
 import urllib.request
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -46,12 +46,17 @@ class Daemon:
         self.stream = stream
         self.said: list[str] = []  # what it logged since it served its stream
 
+    @property
+    def port(self) -> int:
+        """Where it serves."""
+        return int(self.stream.split(":")[2].partition("/")[0])
+
     def used(self) -> Used:
         """What the kernel says of it."""
         proc = Path("/proc") / str(self.process.pid)
         ticks = (proc / "stat").read_text().rpartition(")")[2].split()[11:13]
         resident = int((proc / "statm").read_text().split()[1])
-        return Used(resident * _PAGE / 2**20, sum(map(int, ticks)) / _TICK, len(os.listdir(proc / "fd")))
+        return Used(resident * _PAGE / 2**20, sum(map(int, ticks)) / _TICK, sum(1 for _ in (proc / "fd").iterdir()))
 
     async def metrics(self) -> dict[str, float]:
         """The page: each series by its name and labels, and under the name alone the sum over its labels."""
@@ -67,12 +72,11 @@ class Daemon:
                     found[name] = found.get(name, 0.0) + float(value)
         return found
 
-    async def grows(self, name: str, to: float, within_s: float) -> float:
-        """Wait until a series is at least `to`, `within_s` at most; what it is then."""
-        until_s = time.monotonic() + within_s
-        while (value := (await self.metrics()).get(name, 0.0)) < to and time.monotonic() < until_s:
-            await asyncio.sleep(0.2)
-        return value
+    async def comes_to(self, condition: Callable[[dict[str, float]], bool], within_s: float = PATIENCE_S) -> None:
+        """Wait until the page is as it should be. Raises TimeoutError."""
+        async with asyncio.timeout(within_s):
+            while not condition(await self.metrics()):  # noqa: ASYNC110 another process has no event to wait for
+                await asyncio.sleep(0.1)
 
 
 class Follower:
@@ -115,17 +119,18 @@ async def following(url: str, **settings: str) -> AsyncIterator[Daemon]:
         daemon = Daemon(process, await stream_of(process))
         reading = asyncio.create_task(_read(process, daemon.said))
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not await _complete(daemon):
-                    await asyncio.sleep(0.1)
+            await daemon.comes_to(_complete)
             yield daemon
+            assert process.returncode is None, "it has ended:\n" + "".join(daemon.said)
+        except OSError as error:  # it no longer answers: what it said last tells more
+            await asyncio.wait((reading,), timeout=PATIENCE_S)
+            raise AssertionError("it does not answer:\n" + "".join(daemon.said)) from error
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _complete(daemon: Daemon) -> bool:
-    page = await daemon.metrics()
+def _complete(page: dict[str, float]) -> bool:
     wanted = page.get("kvd_feed_channels_wanted", 0.0)
     return wanted > 1000 and page["kvd_feed_channels_acked"] >= wanted and page.get("kvd_smiles_published_total", 0) > 0
 
