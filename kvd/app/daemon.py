@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from kvd.app.batches import Batches
+from kvd.app.descriptors import make_room
 from kvd.app.hand import Hand
 from kvd.app.journal import Journal
 from kvd.app.life import Life
@@ -21,6 +22,7 @@ from kvd.feeds.clock import ArrivalClock
 from kvd.feeds.live import LiveFeed
 from kvd.latest import Inbox
 from kvd.metrics import Metrics
+from kvd.sinks.crowd import PASSERS_BY
 from kvd.sinks.publish import Publisher
 from kvd.sinks.record import Recorder
 from kvd.surface import SurfaceUpdate
@@ -110,6 +112,7 @@ class Daemon:
 
     def begun(self) -> None:
         """Say that the stream is served, and where."""
+        make_room(self.settings.publish.max_clients + PASSERS_BY)
         log.info("daemon.started", venues=self.settings.venues, url=self.url)
         self._started(self.url)
         self.life.systemd.served()

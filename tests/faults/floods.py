@@ -35,7 +35,7 @@ class Window(NamedTuple):
 async def floods(scale: Scale) -> Sequence[Row]:
     """Measure what it can read, offer ten times that, and go back to the usual."""
     follower = Follower()
-    ring_mib = scale.of(128, 4)  # full before the flood begins: until then memory grows by design
+    ring_mib = scale.of(32, 2)  # full before the flood begins: until then memory grows by design
     async with (
         flooding(scale.seed, NOMINAL) as flood,
         following(flood.url, KVD_PUBLISH_RESUME_MIB=str(ring_mib)) as daemon,

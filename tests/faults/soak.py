@@ -43,18 +43,11 @@ async def soak(scale: Scale) -> Sequence[Row]:
             await _disturb(number, flood, daemon, readers)
             scale.say(f"{looks[-1].frames:,.0f} frames, {looks[-1].rss_mib:.0f} MiB")
         seen, page, seconds = await readers.look(), await daemon.metrics(), time.monotonic() - begun_s
-    lived = (
-        f"{page['kvd_feed_gaps_total']:.0f} gaps, {page['kvd_clients_cut_total']:.0f} cut, {number * VISITORS} visits"
-    )
+    gaps, cut, read = page["kvd_feed_gaps_total"], page["kvd_clients_cut_total"], looks[-1].frames
+    lived = f"{read:,.0f} in {seconds:.0f} s: {gaps:.0f} gaps, {cut:.0f} cut, {number * VISITORS} visits"
     holes = seen.holes.get("steady", 0) + seen.lost
     return [
-        Row(
-            "R12",
-            "frames",
-            f"{looks[-1].frames:,.0f} in {time.monotonic() - begun_s:.0f} s: {lived}",
-            f">= {frames:,}",
-            looks[-1].frames >= frames and page["kvd_feed_gaps_total"] > 0,
-        ),
+        Row("R12", "frames", lived, f">= {frames:,}", read >= frames and gaps > 0),
         *_growth([look for look in looks if look.frames >= frames / 5], scale),
         Row("R12", "lost by those who stay", str(holes), "0", holes == 0),
     ]
