@@ -32,7 +32,7 @@ async def soak(scale: Scale) -> Sequence[Row]:
     """Let it run, with reconnects, visitors and stalled ones, and see whether anything grows."""
     settings = {
         "KVD_PUBLISH_RESUME_MIB": str(scale.of(64, 1)),  # full within the frames that do not count
-        "KVD_PUBLISH_STALLED_AFTER_S": str(scale.of(2, 1)),
+        "KVD_PUBLISH_STALLED_AFTER_S": str(scale.of(4, 2)),
     }
     frames, begun_s, number, looks = scale.of(2_500_000, 50_000), time.monotonic(), 0, list[Look]()
     async with flooding(scale.seed, RATE) as flood, following(flood.url, **settings) as daemon, reading() as readers:

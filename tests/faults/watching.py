@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+import urllib.error
 import urllib.request
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -122,7 +123,7 @@ async def following(url: str, **settings: str) -> AsyncIterator[Daemon]:
             await daemon.comes_to(_complete)
             yield daemon
             assert process.returncode is None, "it has ended:\n" + "".join(daemon.said)
-        except OSError as error:  # it no longer answers: what it said last tells more
+        except urllib.error.URLError as error:  # it no longer answers: what it said last tells more
             await asyncio.wait((reading,), timeout=PATIENCE_S)
             raise AssertionError("it does not answer:\n" + "".join(daemon.said)) from error
         finally:
