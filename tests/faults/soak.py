@@ -15,8 +15,8 @@ RATE = 15_000.0  # frames a second
 MILLION = 1e6
 SLOPE_MIB = 1.0
 STAYING = 5  # subscribers
-QUIET_LOOKS, LOOK_S = 5, 0.5  # between two disturbances
-VISITORS, STALLING, HANG_UP_EVERY = 10, 2, 4
+LOOKS = 5  # between two disturbances
+VISITORS, HANG_UP_EVERY = 10, 4
 
 
 class Look(NamedTuple):
@@ -30,17 +30,14 @@ class Look(NamedTuple):
 
 async def soak(scale: Scale) -> Sequence[Row]:
     """Let it run, with reconnects, visitors and stalled ones, and see whether anything grows."""
-    settings = {
-        "KVD_PUBLISH_RESUME_MIB": str(scale.of(64, 1)),  # full within the frames that do not count
-        "KVD_PUBLISH_STALLED_AFTER_S": str(scale.of(4, 2)),
-    }
-    frames, begun_s, number, looks = scale.of(2_500_000, 50_000), time.monotonic(), 0, list[Look]()
+    settings = {"KVD_PUBLISH_RESUME_MIB": str(scale.of(16, 1))}  # full within the frames that do not count
+    frames, begun_s, number, looks = scale.of(2_500_000, 30_000), time.monotonic(), 0, list[Look]()
     async with flooding(scale.seed, RATE) as flood, following(flood.url, **settings) as daemon, reading() as readers:
         await readers.join(daemon.port, "steady", STAYING, "atm.*.*", "surface.deribit.BTC")
         while not looks or looks[-1].frames < frames:
-            looks += await _look(daemon)
+            looks += await _look(daemon, scale.of(5, 2) / 10)
             number += 1
-            await _disturb(number, flood, daemon, readers)
+            await _disturb(number, flood, daemon, readers, scale.of(2, 0))
             scale.say(f"{looks[-1].frames:,.0f} frames, {looks[-1].rss_mib:.0f} MiB")
         seen, page, seconds = await readers.look(), await daemon.metrics(), time.monotonic() - begun_s
     gaps, cut, read = page["kvd_feed_gaps_total"], page["kvd_clients_cut_total"], looks[-1].frames
@@ -53,22 +50,22 @@ async def soak(scale: Scale) -> Sequence[Row]:
     ]
 
 
-async def _look(daemon: Daemon) -> list[Look]:
+async def _look(daemon: Daemon, every_s: float) -> list[Look]:
     """The process, a few times."""
     found = []
-    for _ in range(QUIET_LOOKS):
+    for _ in range(LOOKS):
         page, used = await daemon.metrics(), daemon.used()
         found.append(Look(page["kvd_feed_frames_total"], used.rss_mib, used.fds, page["kvd_tasks"]))
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(every_s)
     return found
 
 
-async def _disturb(number: int, flood: Flood, daemon: Daemon, readers: Process) -> None:
+async def _disturb(number: int, flood: Flood, daemon: Daemon, readers: Process, stalling: int) -> None:
     """Let visitors come and go, a few of them stall till they are cut, and the feed be lost now and then."""
     if number % HANG_UP_EVERY == 1:
         await flood.order(hang_up=True)
-    await readers.join(daemon.port, "visits", VISITORS - STALLING, "surface.*.*")
-    await readers.join(daemon.port, "stalls", STALLING, "surface.*.*", "smile.*.*.*")
+    await readers.join(daemon.port, "visits", VISITORS - stalling, "surface.*.*")
+    await readers.join(daemon.port, "stalls", stalling, "surface.*.*", "smile.*.*.*")
     await readers.stop(0.1, number)
     await daemon.comes_to(lambda page: page["kvd_clients"] >= STAYING + VISITORS // 2)
     await readers.leave()
@@ -76,7 +73,7 @@ async def _disturb(number: int, flood: Flood, daemon: Daemon, readers: Process) 
 
 
 def _is_quiet(page: dict[str, float]) -> bool:
-    complete = page["kvd_feed_channels_acked"] >= page["kvd_feed_channels_wanted"] > 1000
+    complete = page["kvd_feed_channels_acked"] >= page["kvd_feed_channels_wanted"] > 100
     return complete and page["kvd_clients"] == STAYING
 
 

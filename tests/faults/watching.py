@@ -133,7 +133,7 @@ async def following(url: str, **settings: str) -> AsyncIterator[Daemon]:
 
 def _complete(page: dict[str, float]) -> bool:
     wanted = page.get("kvd_feed_channels_wanted", 0.0)
-    return wanted > 1000 and page["kvd_feed_channels_acked"] >= wanted and page.get("kvd_smiles_published_total", 0) > 0
+    return wanted > 100 and page["kvd_feed_channels_acked"] >= wanted and page.get("kvd_smiles_published_total", 0) > 0
 
 
 async def _read(process: Process, said: list[str]) -> None:
