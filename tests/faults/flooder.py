@@ -6,6 +6,7 @@ does not take at once is lost, and counted as offered but not as taken.
 """
 
 import asyncio
+import os
 import re
 import socket
 import sys
@@ -225,7 +226,8 @@ class Flood(NamedTuple):
 async def flooding(seed: int, rate: float, instruments: int = 1700) -> AsyncIterator[Flood]:
     """A flooder while the block lasts."""
     command = (sys.executable, __file__, str(seed), str(instruments), str(rate))
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=PIPE, stdout=PIPE)
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(*command, env=environ, stdin=PIPE, stdout=PIPE)
     assert process.stdin is not None and process.stdout is not None
     try:
         yield Flood((await process.stdout.readline()).decode().strip(), process)

@@ -1,29 +1,21 @@
-"""Subscribers by the hundred, some of whom stop reading: sockets in a process of their own.
+"""Subscribers by the hundred, some of whom stop reading: sockets in a process of their own (see `reading`)."""
 
-`reading` is them as a trial sees them.
-"""
-
-import asyncio
 import random
 import socket
 import struct
 import sys
 import time
 from array import array
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, epoll
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import orjson
+from reading import Habit, Join, Leave, Look, Seen, Stop
 from subscriber import take_frames
 
-ROOT = Path(__file__).resolve().parents[2]
 READ_BYTES, SMALL_BYTES = 256 * 1024, 4096
 SIP_BYTES, SIP_S = 64 * 1024, 0.2  # what a slow reader takes at a time, and how often
 _UPGRADE = (
@@ -32,52 +24,6 @@ _UPGRADE = (
 )
 _PUBLISHED, _STAMP = b'"publish_time":"', 27
 _PING, _CLOSE = 0x89, 0x88
-Habit = Literal["steady", "visits", "stalls", "sips", "asks"]
-
-
-class Join(msgspec.Struct, tag=True):
-    """Let `count` subscribers of `topics` come. All of them read all they can, but those who ask: these never read, and
-    send `asking` for as long as they can.
-    """
-
-    port: int
-    habit: Habit
-    count: int
-    topics: list[str]
-    asking: dict[str, Any] = {}
-
-
-class Stop(msgspec.Struct, tag=True):
-    """Let those who stall stop reading, and those who sip read little from now on, each at an instant of its own within
-    `within_s`.
-    """
-
-    within_s: float
-    seed: int
-
-
-class Leave(msgspec.Struct, tag=True):
-    """Let all who visit go, without a word."""
-
-
-class Look(msgspec.Struct, tag=True):
-    """Say what happened, and what was measured since the last look."""
-
-
-class Seen(msgspec.Struct):
-    """What happened so far: messages, holes in the numbers of which nothing was said, gaps that were, by habit.
-
-    `cut_after_s` are the times from a reader's stopping to its end; `lost` counts those who ended without having
-    stopped. `delays_s`, of the steady since the last look, run from publishing to receipt, sorted.
-    """
-
-    messages: dict[str, int] = {}
-    holes: dict[str, int] = {}
-    gaps: dict[str, int] = {}
-    ended: dict[str, int] = {}
-    cut_after_s: list[float] = []
-    lost: int = 0
-    delays_s: list[float] = []
 
 
 class _Message(msgspec.Struct):
@@ -270,49 +216,6 @@ def masked(payload: bytes, first: int = 0x81) -> bytes:
     if length < 65536:
         return struct.pack("!BBH", first, 0x80 | 126, length) + bytes(4) + payload
     return struct.pack("!BBQ", first, 0x80 | 127, length) + bytes(4) + payload
-
-
-class Process:
-    """Readers in another process."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def join(self, port: int, habit: Habit, count: int, *topics: str, **asking: object) -> None:
-        """See `Join`."""
-        await self._told(Join(port, habit, count, list(topics), asking))
-
-    async def stop(self, within_s: float, seed: int) -> None:
-        """See `Stop`."""
-        await self._told(Stop(within_s, seed))
-
-    async def leave(self) -> None:
-        """See `Leave`."""
-        await self._told(Leave())
-
-    async def look(self) -> Seen:
-        """See `Seen`."""
-        return msgspec.json.decode(await self._told(Look()), type=Seen)
-
-    async def _told(self, order: Join | Stop | Leave | Look) -> bytes:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
-        answer = await self._process.stdout.readline()
-        assert answer, "the readers have ended"
-        return answer
-
-
-@asynccontextmanager
-async def reading() -> AsyncIterator[Process]:
-    """Readers while the block lasts."""
-    command = (sys.executable, __file__)
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=PIPE, stdout=PIPE, limit=2**26)
-    assert process.stdin is not None
-    try:
-        yield Process(process)
-    finally:
-        process.stdin.close()
-        await process.wait()
 
 
 if __name__ == "__main__":

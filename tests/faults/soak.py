@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from flooder import Flood, flooding
-from readers import Process, reading
+from reading import Process, reading
 from verdicts import Row, Scale
 from watching import Daemon, following
 
@@ -40,7 +40,7 @@ async def soak(scale: Scale) -> Sequence[Row]:
             await _disturb(number, flood, daemon, readers, scale.of(2, 0))
             scale.say(f"{looks[-1].frames:,.0f} frames, {looks[-1].rss_mib:.0f} MiB")
         seen, page, seconds = await readers.look(), await daemon.metrics(), time.monotonic() - begun_s
-    gaps, cut, read = page["kvd_feed_gaps_total"], page["kvd_clients_cut_total"], looks[-1].frames
+    gaps, cut, read = page["kvd_feed_gaps_total"], page.get("kvd_clients_cut_total", 0.0), looks[-1].frames
     lived = f"{read:,.0f} in {seconds:.0f} s: {gaps:.0f} gaps, {cut:.0f} cut, {number * VISITORS} visits"
     holes = seen.holes.get("steady", 0) + seen.lost
     return [

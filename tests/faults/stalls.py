@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from caps import caps
 from flooder import flooding
-from readers import Process, Seen, reading
+from reading import Process, Seen, reading
 from verdicts import Row, Scale
 from watching import Daemon, following
 
