@@ -34,6 +34,7 @@ async def soak(scale: Scale) -> Sequence[Row]:
     frames, begun_s, number, looks = scale.of(2_500_000, 30_000), time.monotonic(), 0, list[Look]()
     async with flooding(scale.seed, RATE) as flood, following(flood.url, **settings) as daemon, reading() as readers:
         await readers.join(daemon.port, "steady", STAYING, "atm.*.*", "surface.deribit.BTC")
+        await daemon.comes_to(_is_quiet)
         while not looks or looks[-1].frames < frames:
             looks += await _look(daemon, scale.of(5, 2) / 10)
             number += 1
