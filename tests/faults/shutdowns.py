@@ -17,7 +17,7 @@ from audience import Listener, listening, status
 from command_line import PATIENCE_S, exchange, running, stream_of
 from verdicts import Row, Scale
 
-LIMIT_S, UNREADY_S, SECOND_S = 5.0, 0.5, 0.5
+LIMIT_S, UNREADY_S, SECOND_S = 5.0, 1.0, 1.0
 SUBSCRIBERS, STALLED = 180, 20
 TOPIC, MANY_TOPICS = "atm.deribit.BTC", ("surface.*.*", "smile.*.*.*", "atm.*.*")
 FLOOD = ("--families", "BTC", "--instruments", "100", "--rate", "4000")
