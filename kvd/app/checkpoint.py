@@ -65,7 +65,7 @@ def unpacked(data: bytes, settings: Settings) -> Found:
         kept = _DECODER.decode(payload)
         posterior = Posterior(decode(kept.calibrator), *kept[1:])
         _rehearse(posterior, header, settings)
-    except (msgspec.MsgspecError, StateError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, StateError) as error:  # a key of a dict may be no text
         raise UnfitError("corrupt", f"cannot be decoded: {error}") from None
     return Found(header, posterior)
 

@@ -91,7 +91,7 @@ def unpack(data: bytes) -> Checkpoint:
         raise UnfitError("corrupt", "was torn or changed: its digest does not fit")
     try:
         header = msgspec.json.decode(told + b"}", type=Header)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnfitError("unknown", f"has a header that this version of kvd does not read: {error}") from None
     return Checkpoint(header, payload)
 
