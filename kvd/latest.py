@@ -62,8 +62,9 @@ class Inbox:
 
     A cell ends when an event of a later cell arrives or when the owner calls `seal` because its instant has passed;
     the content of a batch depends on arrival stamps alone, never on when it was taken. Within a cell the newest event
-    of a key wins (``conflated`` counts the others). A reader that falls behind finds the waiting cells merged in the
-    same way; ``overwrites`` counts what that overload cost, and only then does a replay differ from what was live.
+    of a key wins (``conflated`` counts the others): the last to arrive, unless the venue said it before the one that
+    is held. A reader that falls behind finds the waiting cells merged in the same way; ``overwrites`` counts what that
+    overload cost, and only then does a replay differ from what was live.
     """
 
     def __init__(self, grid_us: int) -> None:
@@ -90,8 +91,10 @@ class Inbox:
             self.seal()
             self._cell = cell
         key = _key(event)
-        self.conflated += key in self._open
-        self._open[key] = event
+        held = self._open.get(key)
+        self.conflated += held is not None
+        if held is None or not _older(event, held):
+            self._open[key] = event
 
     @property
     def open_until_us(self) -> int | None:
@@ -116,9 +119,18 @@ class Inbox:
         if waiting is None or any(isinstance(event, Gap) for event in (*waiting.events, *batch.events)):
             self._sealed.append(batch)
         else:
-            merged = {_key(event): event for event in (*waiting.events, *batch.events)}
+            merged = {_key(event): event for event in waiting.events}
+            for event in batch.events:
+                held = merged.get(key := _key(event))
+                if held is None or not _older(event, held):
+                    merged[key] = event
             self.overwrites += len(waiting.events) + len(batch.events) - len(merged)
             self._sealed[-1] = Batch(batch.instant_us, tuple(merged.values()))
+
+
+def _older(event: Event, held: Event) -> bool:
+    """Whether the venue said `event` before `held`: with two connections open, the later may bring the older word."""
+    return isinstance(event, Quote | ForwardQuote) and event.exchange_us < held.exchange_us  # type: ignore[union-attr]
 
 
 def _key(event: Event) -> tuple[str, str]:

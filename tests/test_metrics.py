@@ -21,10 +21,13 @@ class Feed(NamedTuple):
     refusals: dict[str, int]
     gaps: int
     reconnects: int
+    handovers: int
     connected: bool
     last_data_age_s: float | None
     channels_wanted: int
     channels_acked: int
+    channels_silent: int
+    clock_skew_s: float | None
 
 
 class Use(NamedTuple):
@@ -72,7 +75,7 @@ class Sent(NamedTuple):
     ring_s: float
 
 
-FEED = Feed(1000, 400_000, 1, {"combo": 3, "after expiry": 2}, 1, 2, True, 0.25, 930, 929)
+FEED = Feed(1000, 400_000, 1, {"combo": 3, "after expiry": 2}, 1, 2, 1, True, 0.25, 930, 929, 3, 0.015)
 SENT = Sent(
     3, 5, {"smile": 10, "atm": 20, "gap": 1}, 30_000, 128, 300_000, 4, {"stalled": 1}, {"bad_json": 2},
     {"desk": Use(2, 40, {"too_many_messages": 3}), "dashboard": Use(1, 7, {})},

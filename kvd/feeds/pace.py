@@ -60,11 +60,11 @@ class Pacer:
             return 0.0
         return min((bucket.wait_s(now_s) for bucket, queue in self._lanes.values() if queue), default=None)
 
-    def clear(self) -> None:
-        """Forget what waits (the connection is gone). What was spent stays spent: the venue remembers it too."""
-        self._free.clear()
-        for _, queue in self._lanes.values():
-            queue.clear()
+    def beside(self) -> "Pacer":
+        """Another with nothing waiting, for another connection. What was spent is spent for both: the venue says so."""
+        other = Pacer({})
+        other._lanes = {name: (bucket, deque()) for name, (bucket, _) in self._lanes.items()}
+        return other
 
 
 def backoff_s(attempt: int, first_s: float, cap_s: float, jitter: float) -> float:

@@ -19,6 +19,7 @@ from kvd.metrics.families import counter as _counter
 from kvd.metrics.families import gauge as _gauge
 from kvd.metrics.families import keyed as _keyed
 from kvd.metrics.families import one as _one
+from kvd.metrics.feeds import FEED_SERIES
 from kvd.metrics.life import Life, LifeStatistics
 from kvd.metrics.load import Load
 from kvd.metrics.restart import RestartStatistics, of_restart
@@ -83,22 +84,6 @@ SMILE_GAUGES: tuple[tuple[str, str, Callable[[Smile], float | None]], ...] = (
         "Factor by which the published standard deviations are wider for it.",
         _record(lambda r: r.widened_by),
     ),
-)
-FEED_SERIES: tuple[tuple[str, str, type[Metric], Callable[[FeedStatistics], float | None]], ...] = (
-    ("kvd_feed_frames", "Frames received.", CounterMetricFamily, lambda f: f.frames),
-    ("kvd_feed_bytes", "Bytes received in frames.", CounterMetricFamily, lambda f: f.bytes),
-    ("kvd_feed_bad_frames", "Frames that broke the venue's protocol.", CounterMetricFamily, lambda f: f.bad_frames),
-    ("kvd_feed_gaps", "Interruptions of the stream.", CounterMetricFamily, lambda f: f.gaps),
-    ("kvd_feed_reconnects", "Attempts to come back.", CounterMetricFamily, lambda f: f.reconnects),
-    ("kvd_feed_connected", "Whether there is a connection now.", GaugeMetricFamily, lambda f: f.connected),
-    (
-        "kvd_feed_data_age_seconds",
-        "Age of the newest data, heartbeats excluded.",
-        GaugeMetricFamily,
-        lambda f: f.last_data_age_s,
-    ),
-    ("kvd_feed_channels_wanted", "Channels to be subscribed.", GaugeMetricFamily, lambda f: f.channels_wanted),
-    ("kvd_feed_channels_acked", "Channels confirmed.", GaugeMetricFamily, lambda f: f.channels_acked),
 )
 
 

@@ -32,6 +32,10 @@ class FeedStatistics(Protocol):
         """Attempts to come back."""
 
     @property
+    def handovers(self) -> int:
+        """Those of them that took over from a connection which still spoke."""
+
+    @property
     def connected(self) -> bool:
         """Whether there is a connection now."""
 
@@ -46,6 +50,14 @@ class FeedStatistics(Protocol):
     @property
     def channels_acked(self) -> int:
         """Channels that the venue has confirmed."""
+
+    @property
+    def channels_silent(self) -> int:
+        """Those of them that never said what they had to say at once."""
+
+    @property
+    def clock_skew_s(self) -> float | None:
+        """By how much our clock is ahead of the venue's; None before the first data."""
 
 
 class InboxStatistics(Protocol):

@@ -35,6 +35,8 @@ class VenueSession(Protocol):
     retry_after_s: float | None
     """Not None once the connection is of no more use: close it, and come back no sooner than this."""
     last_error: str
+    leaving: bool
+    """The venue has announced that it will soon end this connection: open the next one while this one still speaks."""
 
     @property
     def quotas(self) -> Mapping[str, Quota]:
@@ -52,6 +54,14 @@ class VenueSession(Protocol):
     def channels_acked(self) -> int:
         """How many the venue has confirmed."""
 
+    @property
+    def channels_silent(self) -> int:
+        """How many of those have not said what the venue says at once on subscribing, long after it was due."""
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether every request so far has been answered and none is to follow."""
+
     def subscribe(self) -> list[bytes]:
         """The requests to send after connecting."""
 
@@ -60,6 +70,9 @@ class VenueSession(Protocol):
 
     def reply(self, control: object) -> list[bytes]:
         """The requests to send in answer to a `Reading.control`."""
+
+    def nudge(self, now_us: int) -> list[bytes]:
+        """The requests due at `now_us`, on the clock that stamps frames, because of what has not been said."""
 
     def quota_of(self, request: bytes) -> str | None:
         """The name of the quota that a request of this session falls under; None: send it at once."""

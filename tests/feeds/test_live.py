@@ -3,16 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
 import deribit_wire as wire
 import pytest
+from scripted_venue import SETTINGS, Heard, feeding, healthy, index, run, serving, tick
 from structlog.testing import capture_logs
-from websockets.asyncio.server import Request, Response, Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidURI
+from websockets.asyncio.server import Request, Response, ServerConnection
+from websockets.exceptions import InvalidURI
 
 from kvd.config import Deribit, Feed
 from kvd.feeds.live import LiveFeed
@@ -22,101 +21,7 @@ from kvd.quotes import Event, ForwardQuote, Gap, Quote
 from kvd.sinks.record import Recorder
 from kvd.venues import deribit
 
-SETTINGS = Feed(stale_after_s=0.5, reconnect_first_s=0.05, reconnect_cap_s=0.2, settled_after_s=5.0)
 TEST_REQUEST = wire.encode({"method": "heartbeat", "params": {"type": "test_request"}})
-
-Script = Callable[[ServerConnection], Awaitable[None]]
-
-
-class Heard:
-    """What a feed has put so far, and a way to wait for it."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.times: list[float] = []
-        self._news = asyncio.Event()
-
-    def put(self, event: Event) -> None:
-        self.events.append(event)
-        self.times.append(time.monotonic())
-        self._news.set()
-
-    @property
-    def gaps(self) -> list[Gap]:
-        return [event for event in self.events if isinstance(event, Gap)]
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                self._news.clear()
-                with suppress(TimeoutError):  # conditions on the feed's own counts make no news
-                    async with asyncio.timeout(0.02):
-                        await self._news.wait()
-
-
-@asynccontextmanager
-async def serving(script: Script, port: int = 0, **options) -> AsyncIterator[Server]:
-    async def quietly(socket: ServerConnection) -> None:
-        with suppress(ConnectionClosed):
-            await script(socket)
-
-    async with serve(quietly, "127.0.0.1", port, close_timeout=0.1, **options) as server:
-        yield server
-
-
-@asynccontextmanager
-async def feeding(server: Server, settings: Feed = SETTINGS, **options) -> AsyncIterator[tuple[LiveFeed, Heard]]:
-    heard = Heard()
-    port = server.sockets[0].getsockname()[1]
-    venue_settings = Deribit(url=f"ws://127.0.0.1:{port}", currencies=("BTC",))
-    feed = LiveFeed(deribit, venue_settings, settings, heard.put, **options)
-    task = asyncio.create_task(feed.run())
-    try:
-        yield feed, heard
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def answer(socket: ServerConnection) -> None:
-    """Answer every request, for ever."""
-    async for text in socket:
-        assert isinstance(text, str)
-        request = json.loads(text)
-        result = request["params"].get("channels", "ok")
-        if request["params"].get("kind") == "option":
-            result = [wire.row("BTC-29DEC23-40000-C")]
-        await socket.send(wire.result(request["id"], result), text=True)
-
-
-async def tick(socket: ServerConnection, *frames: bytes, every_s: float = 0.02, count: int = 1_000_000) -> None:
-    for _ in range(count):
-        for frame in frames:
-            await socket.send(frame, text=True)
-        await asyncio.sleep(every_s)
-
-
-async def exchange(socket: ServerConnection) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        answering = tasks.create_task(answer(socket))
-        ticking = tasks.create_task(tick(socket, wire.index(), wire.ticker()))
-        await socket.wait_closed()
-        answering.cancel()
-        ticking.cancel()
-
-
-async def healthy(socket: ServerConnection) -> None:
-    with suppress(BaseExceptionGroup):
-        await exchange(socket)
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await scenario()
-
-    asyncio.run(bounded())
 
 
 def test_it_subscribes_and_passes_on_what_it_reads():
@@ -188,7 +93,7 @@ def test_a_server_that_hangs_up_is_not_stormed_and_makes_no_gap():
 
 def test_backoff_starts_over_once_a_connection_has_lived():
     async def short_lived(socket: ServerConnection) -> None:
-        await tick(socket, wire.index(), count=5)
+        await tick(socket, index, count=5)
         await socket.close()
 
     async def scenario() -> None:
@@ -203,7 +108,7 @@ def test_backoff_starts_over_once_a_connection_has_lived():
 def test_silence_is_noticed_in_time_and_is_one_gap_however_long():
     async def falls_silent(socket: ServerConnection) -> None:
         if not fell_silent:
-            await tick(socket, wire.index(), count=10)
+            await tick(socket, index, count=10)
             fell_silent.append(time.monotonic())
         await socket.wait_closed()
 
@@ -228,7 +133,7 @@ def test_a_dead_canary_is_an_outage_although_tickers_flow():
 
     async def no_canary(socket: ServerConnection) -> None:
         while True:
-            await tick(socket, *([wire.index()] if canary.is_set() else []), wire.ticker(), count=1)
+            await tick(socket, *([index] if canary.is_set() else []), wire.ticker(), count=1)
 
     async def scenario() -> None:
         with capture_logs() as logs:
@@ -308,7 +213,7 @@ def test_garbage_is_counted_and_the_connection_kept():
         for frame in (b"\xff\x00", b"{", wire.ticker(timestamp=-1)):
             await socket.send(frame)
         await socket.send(wire.ticker("BTC-PERPETUAL"), text=True)
-        await tick(socket, wire.index())
+        await tick(socket, index)
 
     async def scenario() -> None:
         async with serving(garbled) as server, feeding(server) as (feed, heard):
@@ -322,7 +227,7 @@ def test_garbage_is_counted_and_the_connection_kept():
 
 def test_what_is_recorded_through_an_outage_replays_to_the_same_events(tmp_path: Path):
     async def drops(socket: ServerConnection) -> None:
-        await tick(socket, wire.index(), wire.ticker(), b"garbage", count=5)
+        await tick(socket, index, wire.ticker(), b"garbage", count=5)
         await socket.close()
 
     async def scenario() -> None:

@@ -54,16 +54,18 @@ def test_a_pacer_keeps_every_quota_and_loses_nothing(a: Quota, b: Quota, asked):
                 assert last - first + 1 <= quota.burst + quota.rate_per_s * (lane[last][0] - lane[first][0]) + 1e-6
 
 
-def test_clearing_forgets_what_waits_but_not_what_was_spent():
+def test_a_pacer_beside_another_shares_what_was_spent_and_nothing_that_waits():
     pacer = Pacer({"a": Quota(1.0, 2)})
     for _ in range(3):
         pacer.add(b"x", "a")
     assert len(pacer.due(0.0)) == 2
-    pacer.clear()
-    assert pacer.wait_s(0.0) is None
-    pacer.add(b"y", "a")
-    assert pacer.due(0.5) == []
-    assert pacer.wait_s(0.5) == pytest.approx(0.5)
+    other = pacer.beside()
+    assert other.wait_s(0.0) is None
+    other.add(b"y", "a")
+    assert other.due(0.5) == []
+    assert other.wait_s(0.5) == pytest.approx(0.5)
+    assert other.due(1.0) == [b"y"] and pacer.due(1.0) == []
+    assert pacer.due(2.0) == [b"x"]
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))

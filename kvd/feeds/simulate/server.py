@@ -152,6 +152,11 @@ class Exchange:
         self._publish("platform_state", {"price_index": index_name, "locked": locked})
         self._flush()
 
+    def maintain(self, begins: bool = True) -> None:
+        """Say on ``platform_state`` that the maintenance break begins, or that it is over."""
+        self._publish("platform_state", {"maintenance": begins})
+        self._flush()
+
     # connections
 
     async def _serve(self, socket: ServerConnection) -> None:

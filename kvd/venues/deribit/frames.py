@@ -85,10 +85,10 @@ class InstrumentState(Struct):
 
 
 class PlatformState(Struct):
-    """The venue locks a currency or goes into maintenance."""
+    """The venue locks a currency, or goes into maintenance: a message speaks of either, and is silent on the other."""
 
-    locked: bool = False
-    maintenance: bool = False
+    locked: bool | None = None
+    maintenance: bool | None = None
     price_index: str = ""
 
 

@@ -18,9 +18,13 @@ MALFORMED = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
 class Reader:
-    """Reads frames; remembers instruments by name, and expiry instants and price steps from listings that came by."""
+    """Reads frames; remembers instruments by name, and expiry instants and price steps from listings that came by.
 
-    def __init__(self) -> None:
+    A channel that speaks is discarded from `unheard`.
+    """
+
+    def __init__(self, unheard: set[str] | None = None) -> None:
+        self._unheard = set() if unheard is None else unheard
         self._names: dict[str, Instrument | Future | Refusal] = {}
         self._tick_sizes: dict[str, float] = {}
 
@@ -31,6 +35,7 @@ class Reader:
             if message.method != "subscription":
                 return self._answer(message)
             params = message.params or frames.Params()
+            self._unheard.discard(params.channel)
             if params.channel.startswith("ticker."):
                 return self._ticker(params.data, receive_us)
             return self._notification(params, receive_us)

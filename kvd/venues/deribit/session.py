@@ -7,6 +7,7 @@ from kvd.venues import Quota, Reading
 from kvd.venues.deribit.frames import Ack, Done, Failure, Heartbeat, Id, InstrumentState, Listing, PlatformState
 from kvd.venues.deribit.names import NAME
 from kvd.venues.deribit.reader import Reader
+from kvd.venues.deribit.silence import Silence
 from kvd.venues.deribit.subscriptions import Subscriptions
 
 RETRIES = 5
@@ -32,6 +33,7 @@ class Session:
         self.venue = NAME
         self.retry_after_s: float | None = None
         self.last_error = ""
+        self.leaving = False
         self.quotas = {
             "subscribe": Quota(settings.subscribes_per_s, SUBSCRIBES),
             "get_instruments": Quota(1.0, LISTINGS),
@@ -39,7 +41,9 @@ class Session:
         self._settings = settings
         self._heartbeat_s = heartbeat_s
         self._subscriptions = Subscriptions(settings.chunk_channels)
-        self._reader = Reader()
+        self._silence = Silence()
+        self._reader = Reader(self._silence.unheard)
+        self._receive_us = 0
         self._last_id = 0
         self._out_id = 0  # of the subscribe or unsubscribe request that is out
         self._asked: dict[int, bytes] = {}  # other requests that are out
@@ -62,6 +66,16 @@ class Session:
         """How many of them Deribit has confirmed."""
         return len(self._subscriptions.acked)
 
+    @property
+    def channels_silent(self) -> int:
+        """How many of those have never spoken, although Deribit sends the present state on subscribing."""
+        return len(self._silence)
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether every request so far has been answered and none is to follow."""
+        return self._subscriptions.settled and not self._asked
+
     def quota_of(self, request: bytes) -> str | None:
         """Subscribing and listing have quotas of their own; heartbeats must not wait behind them."""
         if b'subscribe"' in request[:80]:
@@ -83,6 +97,7 @@ class Session:
 
     def parse(self, frame: bytes | str, receive_us: int) -> Reading:
         """Read one frame that arrived at `receive_us`. Raises BadFrame on what Deribit's protocol does not allow."""
+        self._receive_us = receive_us
         return self._reader.parse(frame, receive_us)
 
     def reply(self, control: object) -> list[bytes]:
@@ -93,7 +108,7 @@ class Session:
                 return [TEST] if test_request else []
             case Ack(id, channels) if id == self._out_id:
                 self._progress(id)
-                self._subscriptions.confirm(channels)
+                self._silence.confirmed(self._subscriptions.confirm(channels), self._receive_us)
             case Listing(id, names, indexes):
                 self._progress(id)
                 self._subscriptions.want(map(_index_channel, sorted(indexes)))
@@ -106,10 +121,32 @@ class Session:
                 if state in OPENED:
                     self._subscriptions.want([_ticker_channel(name)])
                 elif state in GONE:
-                    self._subscriptions.leave(_ticker_channel(name))
-            case PlatformState(locked, maintenance, index) if locked or maintenance:
-                self.last_error = f"platform {'in maintenance' if maintenance else 'locked'} {index[:20]}".rstrip()
+                    self._leave(_ticker_channel(name))
+            case PlatformState():
+                self._heed(control)
         return self._next()
+
+    def nudge(self, now_us: int) -> list[bytes]:
+        """Ask again for channels that were confirmed and never spoke, until they are given up."""
+        given_up = len(self._silence.given_up)
+        again = self._silence.overdue(now_us)
+        if len(self._silence.given_up) > given_up:
+            some = ", ".join(sorted(self._silence.given_up)[:3])
+            self.last_error = f"{len(self._silence.given_up)} channels never spoke, such as {some}"
+        self._subscriptions.renew(again)
+        return self._next() if again else []
+
+    def _leave(self, channel: str) -> None:
+        self._subscriptions.leave(channel)
+        self._silence.forget(channel)
+
+    def _heed(self, state: PlatformState) -> None:
+        """Maintenance ends connections, of which Deribit says so beforehand; a lock ends trading alone."""
+        if state.locked or state.maintenance:
+            what = "in maintenance" if state.maintenance else "locked"
+            self.last_error = f"platform {what} {state.price_index[:20]}".rstrip()
+        if state.maintenance is not None:
+            self.leaving = state.maintenance
 
     def _failed(self, failure: Failure) -> list[bytes]:
         self.last_error = f"error {failure.code} {failure.message}"
@@ -149,6 +186,8 @@ class Session:
         request = self._subscriptions.next()
         if request is None:
             return []
+        if request.method == "subscribe":
+            self._silence.asked(request.channels)
         self._out_id = self._last_id + 1
         return [self._request(request.method, {"channels": request.channels})]
 

@@ -31,6 +31,11 @@ class Subscriptions:
         self._leaving: dict[str, None] = {}
         self._tries: dict[str, int] = {}
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is out and nothing waits to be asked."""
+        return self.out is None and not self._waiting and not self._leaving
+
     def want(self, channels: Iterable[str]) -> None:
         """Subscribe to `channels`, except those already asked for, as far as there is room."""
         for channel in channels:
@@ -51,6 +56,12 @@ class Subscriptions:
         else:
             self._leaving[channel] = None
 
+    def renew(self, channels: Iterable[str]) -> None:
+        """Unsubscribe from `channels`, which are subscribed to, and subscribe to them again."""
+        for channel in channels:
+            if channel in self.acked and channel in self.wanted:
+                self._leaving[channel] = self._waiting[channel] = None
+
     def next(self) -> Request | None:
         """The request to send now, if there is one to send and none is out."""
         if self.out is not None:
@@ -62,18 +73,23 @@ class Subscriptions:
         self.out = Request(method, channels) if channels else None
         return self.out
 
-    def confirm(self, confirmed: frozenset[str]) -> None:
-        """The request that is out succeeded, for `confirmed` at least; what is missing of it is asked for again."""
+    def confirm(self, confirmed: frozenset[str]) -> frozenset[str]:
+        """The request that is out succeeded, for `confirmed` at least; what is missing of it is asked for again.
+
+        Returns what is subscribed to now and was not.
+        """
         if self.out is None:
-            return
+            return frozenset()
         method, channels = self.out
         self.out = None
         self._chunk = min(self._ceiling, 2 * self._chunk)
         if method == "unsubscribe":
             self.acked.difference_update(channels)
-            return
-        self.acked.update(confirmed.intersection(channels))
+            return frozenset()
+        fresh = confirmed.intersection(channels)
+        self.acked.update(fresh)
         self._again(channel for channel in channels if channel not in confirmed)
+        return fresh
 
     def refuse(self, too_large: bool) -> None:
         """The request that is out failed: halve it and try again; give up on a channel that fails alone."""

@@ -7,6 +7,7 @@ import deribit_wire as wire
 from kvd.config import Deribit
 from kvd.venues.deribit import Session
 from kvd.venues.deribit.session import BACK_OFF_S, RETRIES, TEST
+from kvd.venues.deribit.silence import DUE_AFTER_US, MAX_ASKS
 
 BTC = Deribit(currencies=("BTC",), chunk_channels=4)
 OPTIONS = [f"BTC-29DEC23-{strike}-C" for strike in range(30000, 40000, 1000)]
@@ -155,3 +156,57 @@ def test_a_locked_platform_is_told():
     session, _ = opened()
     tell(session, wire.notification("platform_state", {"locked": True, "price_index": "btc_usd"}))
     assert session.last_error == "platform locked btc_usd"
+
+
+def test_only_maintenance_means_that_the_connection_will_end():
+    session, _ = opened()
+    tell(session, wire.notification("platform_state", {"locked": True, "price_index": "btc_usd"}))
+    assert not session.leaving
+    tell(session, wire.notification("platform_state", {"maintenance": True}))
+    assert session.leaving and session.last_error == "platform in maintenance"
+    tell(session, wire.notification("platform_state", {"locked": False, "price_index": "btc_usd"}))
+    assert session.leaving
+    tell(session, wire.notification("platform_state", {"maintenance": False}))
+    assert not session.leaving
+
+
+def test_it_is_subscribed_once_everything_is_answered():
+    session, requests = opened()
+    assert not session.subscribed
+    serve(session, requests[1:], OPTIONS)
+    assert not session.subscribed  # the heartbeat has not been answered
+    serve(session, requests[:1], [])
+    assert session.subscribed
+    new = tell(session, wire.state("BTC-29DEC23-50000-C", "created"))
+    assert not session.subscribed
+    serve(session, new, [])
+    assert session.subscribed
+
+
+def test_tickers_that_never_speak_are_asked_for_again_and_then_given_up():
+    session, requests = opened()
+    serve(session, requests, OPTIONS[:4])
+    mute = [f"ticker.{name}.100ms" for name in OPTIONS[:2]]
+    speaking = [wire.index(), *map(wire.ticker, OPTIONS[2:4])]
+    asked, now_us = [], 0
+    for _ in range(6):
+        for frame in speaking:
+            session.parse(frame, now_us)
+        now_us += DUE_AFTER_US
+        nudges = [json.loads(request) for request in session.nudge(now_us)]
+        for request in serve(session, nudges, []):
+            asked.append((request["method"].removeprefix("public/"), request["params"]["channels"]))
+    assert asked == [("unsubscribe", mute), ("subscribe", mute)] * (MAX_ASKS - 1)
+    assert session.channels_silent == 2 and session.channels_acked == session.channels_wanted
+    assert session.last_error == f"2 channels never spoke, such as {', '.join(mute)}"
+    assert all(session.quota_of(request) == "subscribe" for request in session.nudge(10 * now_us))
+    session.parse(wire.ticker(OPTIONS[0]), now_us)
+    assert session.channels_silent == 1
+
+
+def test_a_ticker_that_is_gone_is_not_missed():
+    session, requests = opened()
+    serve(session, requests, OPTIONS[:1])
+    session.parse(wire.index(), 0)
+    serve(session, tell(session, wire.state(OPTIONS[0], "expired")), [])
+    assert session.nudge(DUE_AFTER_US) == [] and session.channels_silent == 0

@@ -73,3 +73,30 @@ def test_no_listing_makes_it_ask_for_more_channels_than_there_is_room_for():
     subscriptions.leave("ticker.0")
     subscriptions.want(["one more", "and another"])
     assert "one more" in subscriptions.wanted and "and another" not in subscriptions.wanted
+
+
+def test_a_channel_to_renew_is_left_and_then_asked_for():
+    subscriptions = Subscriptions(4)
+    subscriptions.want("abc")
+    subscriptions.next()
+    assert subscriptions.confirm(frozenset("abcd")) == frozenset("abc")
+    assert subscriptions.settled
+    subscriptions.renew("bx")
+    assert not subscriptions.settled
+    assert subscriptions.next() == Request("unsubscribe", ("b",))
+    assert subscriptions.confirm(frozenset("b")) == frozenset() and subscriptions.acked == set("ac")
+    assert subscriptions.next() == Request("subscribe", ("b",))
+    assert subscriptions.confirm(frozenset("b")) == frozenset("b")
+    assert subscriptions.acked == subscriptions.wanted == set("abc")
+
+
+def test_a_channel_left_while_it_is_renewed_stays_left():
+    subscriptions = Subscriptions(4)
+    subscriptions.want("ab")
+    subscriptions.next()
+    subscriptions.confirm(frozenset("ab"))
+    subscriptions.renew("ab")
+    subscriptions.leave("a")
+    assert subscriptions.next() == Request("unsubscribe", ("a", "b"))
+    subscriptions.confirm(frozenset("ab"))
+    assert subscriptions.next() == Request("subscribe", ("b",))
