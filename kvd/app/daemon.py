@@ -16,6 +16,7 @@ from kvd.app.life import Life
 from kvd.app.restart import Restart
 from kvd.app.signals import stop_on_signals
 from kvd.app.smiles import Smiles
+from kvd.app.spoken import Spoken
 from kvd.calibrator import Calibrator
 from kvd.config import Settings
 from kvd.feeds.clock import ArrivalClock
@@ -57,7 +58,7 @@ class Daemon:
         self._started = started
         self._updated = updated
         self._smiles = Smiles()
-        self._said: dict[str, bool] = {}
+        self._spoken = Spoken()
         self._denied: dict[tuple[str, str], tuple[int, ...]] = {}
         self._stopping = False
         ring = Ring(int(settings.publish.resume_s * 1e6), int(settings.publish.resume_mib * 2**20))
@@ -145,12 +146,8 @@ class Daemon:
 
     def say_feeds(self) -> None:
         """Say on the topic `status` which feeds have changed between data and none."""
-        for name, feed in self.feeds.items():
-            statistics = feed.statistics()
-            if self._said.get(name) is not statistics.flowing:
-                self._said[name] = statistics.flowing
-                lost = {"state": "lost", "reason": statistics.last_error}
-                self.publisher.status({"venue": name} | ({"state": "connected"} if statistics.flowing else lost))
+        for status in self._spoken.news({name: feed.statistics() for name, feed in self.feeds.items()}):
+            self.publisher.status(status)
 
     async def drain(self) -> None:
         """Publish every batch that is sealed: each of them whole, whenever this is cancelled."""

@@ -1,8 +1,8 @@
 """What waits for us is bounded."""
 
 import asyncio
+import socket
 from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
-from socket import socket as Socket
 
 from scripted_venue import run, serving
 
@@ -15,7 +15,7 @@ SENT_BYTES = 1 << 16
 
 def granted() -> int:
     """What the system makes of the wish: Linux doubles it, up to its own limit."""
-    with Socket() as other:
+    with socket.socket() as other:
         other.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         return other.getsockopt(SOL_SOCKET, SO_RCVBUF)
 
@@ -23,12 +23,12 @@ def granted() -> int:
 def test_a_feed_that_cannot_keep_up_leaves_little_waiting():
     sent = 0
 
-    async def flood(socket):
+    async def flood(client):
         nonlocal sent
-        socket.transport.set_write_buffer_limits(0)
-        socket.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SENT_BYTES)
+        client.transport.set_write_buffer_limits(0)
+        client.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SENT_BYTES)
         while True:
-            await socket.send(FRAME)
+            await client.send(FRAME)
             sent += 1
 
     async def stands_still():
@@ -40,8 +40,8 @@ def test_a_feed_that_cannot_keep_up_leaves_little_waiting():
     async def scenario():
         async with serving(flood, write_limit=0) as server:
             opened = await open_socket(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", Feed())
-            socket = opened.transport.get_extra_info("socket")
-            assert socket.getsockopt(SOL_SOCKET, SO_RCVBUF) == granted()
+            raw = opened.transport.get_extra_info("socket")
+            assert raw.getsockopt(SOL_SOCKET, SO_RCVBUF) == granted()
             taken = 0
             for _ in range(20_000):  # by and by, so that Linux would let the buffer grow
                 taken += len(await opened.recv(decode=False))
