@@ -35,8 +35,8 @@ class Request(NamedTuple):
 class Proxy:
     """Stands at `url` before the exchange at `target`.
 
-    `opened` holds the instant of every connection that reached it, `closed` that of every one that ended, and
-    `requests` what clients sent in whole frames.
+    `opened` holds the instant of every connection that reached it, `closed` that of every one that ended, `requests`
+    what clients sent in whole frames, and `errors` the answers of the exchange that refuse something.
     """
 
     def __init__(self, target: str, seed: int = 0) -> None:
@@ -46,6 +46,7 @@ class Proxy:
         self.opened: list[float] = []
         self.closed: list[float] = []
         self.requests: list[Request] = []
+        self.errors: list[bytes] = []
         self._port = 0
         self._links: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,8 +203,10 @@ class Proxy:
     async def _down(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         splitter = Splitter()
         while data := await upstream.read(CHUNK_BYTES):
+            frames = splitter.feed(data)
+            self.errors += [frame.payload for frame in frames if b'"error":{' in frame.payload[:200]]
             await self._flowing.wait()
-            out = self._mischief(splitter.feed(data))
+            out = self._mischief(frames)
             if self._cut_in_frame and out:
                 whole = b"".join(out)
                 writer.write(whole[: len(whole) - self.random.randint(1, len(out[-1]) - 1)])

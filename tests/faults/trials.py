@@ -5,6 +5,9 @@ from hostile_markets import hostile_markets
 from floods import floods
 from kills import kills
 from lag import lag
+from clocks import clocks
+from kills import kills
+from outages import outages
 from replays import replays
 from shutdowns import shutdowns
 from soak import soak
@@ -21,4 +24,8 @@ TRIALS: dict[str, Trial] = {
     "R10": hostile_input,
     "R11": lag,
     "R12": soak,
+    "R1 R2": outages,
+    "R5 R6": kills,
+    "R7": replays,
+    "R13": clocks,
 }
