@@ -18,6 +18,7 @@ from watched import Watched, watched
 from kvd.feeds.simulate import Exchange
 
 DAEMONS, ROUNDS = 10, 5
+RATE = 6.0  # tickers a second; the index and the futures come on top
 STARTING = 2  # at once: a start is all processor
 SETTLED_S = 10.5  # longer than feed.settled_after_s: the waits between attempts begin anew
 OUTAGE_S = 0.2
@@ -48,10 +49,12 @@ FAULTS: dict[str, Fault] = {
     "broken framing": at_once(Proxy.break_framing),
 }
 
+LASTING = ("stalled", "half-open", "dripping", "canary dead", "heartbeats alone", "refused", "hung up on")
+
 
 async def outages(scale: Scale) -> Sequence[Row]:
     """All that R1 and R2 say, on daemons side by side behind proxies of their own before one exchange."""
-    exchange = Exchange(scale.seed, instruments=40, expiries=2, rate=20.0)
+    exchange = Exchange(scale.seed, instruments=40, expiries=2, rate=RATE)
     async with AsyncExitStack() as stack:
         target = (await stack.enter_async_context(exchange)).url
         daemons: list[Watched] = []
@@ -111,6 +114,8 @@ async def _fault(one: Watched, kind: str) -> float:
     began_s = time.monotonic()
     await FAULTS[kind](one.proxy)
     took_s = await one.hears("lost", "widened", since_s=began_s)
+    if kind in LASTING:
+        assert "no data from the venue" in await one.page("/readyz?verbose")
     one.proxy.well()
     if kind == "refused":
         await one.proxy.listen()

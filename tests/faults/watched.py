@@ -108,15 +108,14 @@ async def watched(target: str, number: int, seed: int, **environ: str) -> AsyncI
         environ = {"KVD_DERIBIT_URL": proxy.url, "KVD_DERIBIT_CURRENCIES": "BTC"} | environ
         async with running("run", **environ) as process:
             one.url = await stream_of(process)
-            reading = asyncio.create_task(one.read(process.stderr))
-            async with connect(one.url, max_queue=None, compression=None) as client:
+            async with asyncio.TaskGroup() as tasks, connect(one.url, max_queue=None, compression=None) as client:
+                reading = tasks.create_task(one.read(process.stderr))
                 await client.send('{"op":"subscribe","topics":["status","smile.*.*.*"]}')
-                listening = asyncio.create_task(one.listen(client))
+                listening = tasks.create_task(one.listen(client))
                 try:
                     await one.hears("connected", "fresh", since_s=0.0)
                     yield one
                     assert process.returncode is None, "kvd has ended"
                 finally:
                     listening.cancel()
-            reading.cancel()
-            await asyncio.gather(listening, reading, return_exceptions=True)
+                    reading.cancel()

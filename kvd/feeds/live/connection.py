@@ -48,6 +48,7 @@ class Connection:
         self._canary_name = session.canary
         self._to_send = asyncio.Event()
         self._silent = False
+        self._last_error = ""
         self._opened_at_s = 0.0
         self._lived_s = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -119,16 +120,17 @@ class Connection:
         self._heard(self._canary)
 
     def _reply(self, control: object) -> None:
-        session, before = self.session, self.session.last_error
+        session = self.session
         self._queue(session.reply(control))
         self._canary_name = session.canary
-        if session.last_error != before:
-            self._intake.last_error = session.last_error
         if session.retry_after_s is not None:
             raise Lost(session.last_error, session.retry_after_s)
         self._changed()
 
     def _queue(self, requests: list[bytes]) -> None:
+        """Send what the session has asked for, and heed what it has to say besides."""
+        if self.session.last_error != self._last_error:
+            self._last_error = self._intake.last_error = self.session.last_error
         for request in requests:
             self._pacer.add(request, self.session.quota_of(request))
         if requests:
@@ -157,7 +159,7 @@ class Connection:
                 socket.transport.abort()
                 raise Lost(reason)
             self._queue(session.nudge(self._intake.last_us))
-            if self._silent is not session.channels_silent > 0:
+            if self._silent != (session.channels_silent > 0):
                 self._silent = not self._silent
                 said = "feed.channels_silent" if self._silent else "feed.channels_speak"
                 log.info(said, venue=session.venue, count=session.channels_silent)
