@@ -13,12 +13,13 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection, connect
 
 from kvd.config import Deribit, Feed
-from kvd.feeds.live import LiveFeed
+from kvd.feeds.live import FeedStatistics, LiveFeed
 from kvd.feeds.simulate import Exchange
 from kvd.latest import Inbox
 from kvd.quotes import Event, Quote
 from kvd.venues import deribit
 
+OPTIONS = 60
 RATE = 900.0
 AGAIN_S = 2.5  # at that rate, every instrument is quoted again
 Newest = dict[str, tuple[int, float | None, float | None]]  # by instrument: exchange time in ms, bid, ask
@@ -65,11 +66,12 @@ class Applied:
 
 async def newest_agree(seed: int, each_s: float) -> Agreed:
     """Follow an exchange through every mischief for `each_s`, then in peace, and compare."""
-    exchange = Exchange(seed, instruments=60, expiries=3, rate=RATE)
+    exchange = Exchange(seed, instruments=OPTIONS, expiries=3, rate=RATE)
     async with exchange, Proxy(exchange.url, seed) as proxy, connect(exchange.url, max_queue=None) as direct:
         truth: Newest = {}
         applied = Applied()
-        feed = LiveFeed(deribit, Deribit(url=proxy.url, currencies=("BTC",)), Feed(), applied.put)
+        settings = Feed(reconnect_cap_s=1.0)  # it is broken off again and again, and back each time
+        feed = LiveFeed(deribit, Deribit(url=proxy.url, currencies=("BTC",)), settings, applied.put)
         tasks = [asyncio.create_task(_silently(feed)), asyncio.create_task(_overhear(direct, exchange, truth))]
         await until(lambda: len(applied.newest) == len(truth) == len(exchange.markets["BTC"].instruments))
         for mischief in _mischiefs(proxy):
@@ -80,6 +82,7 @@ async def newest_agree(seed: int, each_s: float) -> Agreed:
             await asyncio.sleep(each_s / len(FRAMING))
         proxy.well()
         await asyncio.sleep(AGAIN_S)
+        await until(lambda: _whole(feed.statistics()))
         exchange.silence("ticker")
         await asyncio.sleep(1.0)
         applied.close()
@@ -88,6 +91,10 @@ async def newest_agree(seed: int, each_s: float) -> Agreed:
         await asyncio.gather(*tasks, return_exceptions=True)
     agreed = sum(applied.newest.get(name) == said for name, said in truth.items())
     return Agreed(len(truth), agreed, applied.backward, feed.statistics().bad_frames)
+
+
+def _whole(seen: FeedStatistics) -> bool:
+    return seen.flowing and seen.channels_acked == seen.channels_wanted > OPTIONS
 
 
 def _mischiefs(proxy: Proxy) -> list[Mischief]:
