@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection, connect
 
 from kvd.config import Deribit, Feed
-from kvd.feeds.live import FeedStatistics, LiveFeed
+from kvd.feeds.live import LiveFeed
 from kvd.feeds.simulate import Exchange
 from kvd.latest import Inbox
 from kvd.quotes import Event, Quote
@@ -21,7 +21,7 @@ from kvd.venues import deribit
 
 OPTIONS = 60
 RATE = 900.0
-AGAIN_S = 0.5  # what was on its way has come; a new connection brings every instrument
+QUIET_S = 0.5  # what was on its way has come
 Newest = dict[str, tuple[int, float | None, float | None]]  # by instrument: exchange time in ms, bid, ask
 
 
@@ -81,10 +81,9 @@ async def newest_agree(seed: int, each_s: float) -> Agreed:
             proxy.say(text(NOT_JSON[0]), broken)
             await asyncio.sleep(each_s / len(FRAMING))
         proxy.well()
-        await asyncio.sleep(AGAIN_S)
-        await until(lambda: _whole(feed.statistics()))
+        await _settled(feed)
         exchange.silence("ticker")
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(QUIET_S)
         applied.close()
         for task in tasks:
             task.cancel()
@@ -93,8 +92,12 @@ async def newest_agree(seed: int, each_s: float) -> Agreed:
     return Agreed(len(truth), agreed, applied.backward, feed.statistics().bad_frames)
 
 
-def _whole(seen: FeedStatistics) -> bool:
-    return seen.flowing and seen.channels_acked == seen.channels_wanted > OPTIONS
+async def _settled(feed: LiveFeed) -> None:
+    """Wait until it has had one connection with every channel for a second."""
+    began_with = -1
+    while began_with != (began_with := feed.statistics().reconnects):
+        await until(lambda: feed.statistics().channels_acked == feed.statistics().channels_wanted > OPTIONS)
+        await asyncio.sleep(1.0)
 
 
 def _mischiefs(proxy: Proxy) -> list[Mischief]:

@@ -200,16 +200,16 @@ async def _soiled(daemons: Sequence[Watched], scale: Scale) -> list[Row]:
 
 
 async def _soil(one: Watched, each_s: float) -> None:
-    began_s, random = time.monotonic(), one.proxy.random
+    random = one.proxy.random
     for mischief in (
         reorder(random), duplicate(random), garbage(random, NOT_JSON, 0.5), garbage(random, NOT_DERIBIT, 0.5)
     ):  # fmt: skip
         one.proxy.harm(mischief)
         await asyncio.sleep(each_s)
+    broken_s = time.monotonic()
     one.proxy.break_framing()
     one.proxy.well()
-    await one.hears("lost", since_s=began_s)
-    await one.hears("connected", "fresh", since_s=time.monotonic())
+    await one.hears("lost", "connected", "fresh", since_s=broken_s)
 
 
 # never above quota
