@@ -96,13 +96,13 @@ class LiveFeed:
         while not await self._until(lambda: old.lost is not None, self._pause_s(tried)):
             tried = new = self._dial(tasks)
             await self._until(partial(_settled, old, new))
-            if old.lost is not None and new.lost is None:
-                self._outage.begin(str(old.lost), self._intake.last_us, self._intake.frames)
-                return new
             if new.whole:
                 old.hang_up()
                 self._handovers += 1
                 self._outage.say("feed.handed_over", attempts=self._dials)
+                return new
+            if old.lost is not None and new.lost is None:
+                self._outage.begin(str(old.lost), self._intake.last_us, self._intake.frames)
                 return new
         return old
 
