@@ -3,7 +3,7 @@
 from collections import deque
 
 LOOKS = 30  # at the canary, in the time after which it counts as dead
-MARGIN = 0.1  # of that time, left for the word of it to reach subscribers
+MARGIN = 0.15  # of that time, left for the word of it to reach subscribers
 BLOCKED = 0.1  # of that time: if we slept longer between two looks, the silence may be ours
 MINUTE_US = 60_000_000
 MEMORY_MINUTES = 60
