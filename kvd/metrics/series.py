@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from kvd import __version__
 from kvd.metrics.families import Histogram

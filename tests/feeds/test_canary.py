@@ -60,7 +60,7 @@ def test_a_line_slow_by_a_hair_is_found_within_the_hour():
 
 def test_a_backlog_being_worked_off_is_not_late():
     words = [(float(n), float(n)) for n in range(10)]
-    words += [(9.0 + n / 2, 11.6 + n / 100) for n in range(1, 6)]  # a stall, and then all of it at once
+    words += [(9.0 + n / 2, 11.4 + n / 100) for n in range(1, 6)]  # a stall, and then all of it at once
     words += [(12.0 + n, 12.0 + n) for n in range(30)]
     assert noticed(words, 40) is None
 
@@ -79,7 +79,7 @@ def test_without_a_name_any_data_are_its_breath():
         if n < 100:
             canary.breathe(n * 0.1)
         reason = canary.dead(n * 0.1)
-        if n < 126:
+        if n < 124:
             assert canary.spoke and not reason
     assert reason == "stale"
 
