@@ -84,6 +84,11 @@ def say(line: str) -> None:
     err.print(line)
 
 
+def torn(torn_bytes: int) -> str:
+    """The end of a remark on tapes of which so many bytes are of something that was cut off in the middle."""
+    return f"; torn: the last {torn_bytes:,} bytes are not whole, and were read up to there" if torn_bytes else ""
+
+
 def served(url: str) -> None:
     """Say where the stream is."""
     say(f"stream: {url}")

@@ -34,10 +34,10 @@ from kvd.sinks import chain
 COMMANDS = {
     "run": ["--config", "--seconds", "--record", "no key is needed"],
     "demo": ["--config", "--seconds", "--seed", "without network or configuration"],
-    "replay": ["TAPE", "--output", "--speed", "--json", ".ndjson.zst", "Withhold a fifth"],
+    "replay": ["TAPE...", "--output", "--speed", "--json", ".ndjson.zst", "Withhold a fifth"],
     "report": ["TAPE", "--config", "--json", "--html", "a cold refit", "needs plotly"],
     "tune": ["TAPE...", "--judge", "--toml", "--json", "--rounds", "--only", "Ctrl-C keeps the best so far"],
-    "record": ["TAPE", "--venue", "--seconds", ".zst and .gz are compressed"],
+    "record": ["[TAPE|FOLDER]", "--venue", "--seconds", "the folder of [recorder]"],
     "check": ["--config", "--json", "secrets are masked"],
     "checkpoint": ["FILE", "--json", "checkpoint.path"],
     "bench": ["--json", "a bare floor"],
@@ -131,7 +131,7 @@ def test_version():
     ("arguments", "environ", "says"),
     [
         ("check", {"KVD_PUBLISH_PROT": "1"}, ["KVD_PUBLISH_PROT (environment)", "did you mean KVD_PUBLISH_PORT?"]),
-        ("run", {"KVD_COLOUR": "red"}, ["KVD_COLOUR (environment) is not a setting", "`kvd check`"]),
+        ("run", {"KVD_FLAVOUR": "red"}, ["KVD_FLAVOUR (environment) is not a setting", "`kvd check`"]),
         ("run --config nowhere.toml", {}, ["nowhere.toml cannot be read", "--config or KVD_CONFIG"]),
         ("healthcheck", {"KVD_CONFIG": "nowhere.toml"}, ["nowhere.toml cannot be read"]),
         ("run", {"KVD_DERIBIT_URL": "wss://:1"}, ["deribit.url", "write it as wss://host/path"]),
@@ -146,7 +146,11 @@ def test_version():
         ("record README.md", {}, ["README.md exists already", "choose another name"]),
         ("record no/such/folder", {}, ["no/such/folder: No such file", "can be written to"]),
         ("record tape --venue okx", {}, ["there is no venue 'okx'", "one of: deribit"]),
+        ("record no/such/folder/tape.zst", {}, ["no/such/folder/tape.zst: No such file", "can be written to"]),
+        ("record", {"KVD_RECORDER_FOLDER": "README.md"}, ["README.md exists already and is no folder"]),
         ("run --record README.md", {"KVD_LOG_LEVEL": "warning"}, ["README.md exists already"]),
+        ("run", {"KVD_RECORDER_KEEP_GIB": "0.1"}, ["recorder.keep_gib = 0.1 is less than one tape", "to keep every"]),
+        ("replay docs", {}, ["docs: a folder without tapes of deribit", "name the tapes themselves"]),
         ("run", {"KVD_AUDIT_PATH": "no/such/folder"}, ["audit.path: no/such/folder cannot be opened"]),
         ("audit verify nowhere.ndjson", {}, ["nowhere.ndjson: No such file", "name the file that audit.path names"]),
         ("checkpoint nowhere.checkpoint", {}, ["nowhere.checkpoint is no file", "checkpoint.path names"]),
@@ -181,19 +185,31 @@ def test_a_port_in_use(command, busy_port, tmp_path):
 
 
 def test_a_port_in_use_leaves_no_tape_behind(busy_port, tmp_path):
-    refusal(run("run", "--record", tmp_path / "tape", KVD_PUBLISH_PORT=busy_port))
-    assert not (tmp_path / "tape").exists()
+    for name in ("tape.zst", "folder"):
+        refusal(run("run", "--record", tmp_path / name, KVD_PUBLISH_PORT=busy_port))
+        assert not (tmp_path / name).exists()
 
 
-def test_a_truncated_tape_keeps_what_was_written(recorded, tmp_path):
+def test_a_damaged_tape_keeps_what_was_written(recorded, tmp_path):
     cut = tmp_path / "cut.ndjson.gz"
     content = recorded.read_bytes()
-    cut.write_bytes(content[: len(content) * 2 // 3])
+    cut.write_bytes(content[: len(content) * 2 // 3] + b"damage" + content[len(content) * 2 // 3 :])
     said = refusal(run("replay", cut, "--output", tmp_path / "cut.out"))
-    assert re.search(r"cut\.ndjson\.gz, after line \d+: the file ends in the middle; fetch the tape again", said)
+    assert re.search(r"cut\.ndjson\.gz, after line \d+: .*; fetch the tape again", said)
     assert run("replay", recorded, "--output", tmp_path / "whole.out").returncode == 0
     whole, part = (tmp_path / "whole.out").read_bytes(), (tmp_path / "cut.out").read_bytes()
     assert part.endswith(b"\n") and whole.startswith(part) and len(whole) > len(part) > 1000
+
+
+def test_a_tape_that_ends_in_the_middle_is_read_up_to_there(recorded, tmp_path):
+    cut = tmp_path / "cut.ndjson.gz"
+    cut.write_bytes(recorded.read_bytes()[: recorded.stat().st_size * 2 // 3])
+    replayed = run("replay", cut)
+    assert replayed.returncode == 0
+    frames, torn = re.search(
+        r"([\d,]+) frames, 0 of them bad, .*; torn: the last ([\d,]+) bytes", replayed.stderr
+    ).groups()
+    assert int(frames.replace(",", "")) > 500 and int(torn.replace(",", "")) < cut.stat().st_size / 2
 
 
 def test_a_line_cut_off_by_a_crash_is_left_out_and_said(recorded, tmp_path):
@@ -204,7 +220,7 @@ def test_a_line_cut_off_by_a_crash_is_left_out_and_said(recorded, tmp_path):
     assert replayed.returncode == 0
     assert (
         f"{len(lines) - 1:,} frames, 0 of them bad" in replayed.stderr
-        and "the last line was cut off" in replayed.stderr
+        and f"torn: the last {len(lines[-1]) - 20:,} bytes" in replayed.stderr
     )
 
 
@@ -324,6 +340,29 @@ def test_a_recorded_tape_replays_to_the_same_bytes(recorded, tmp_path):
     updates = [json.loads(line) for line in first.splitlines()]
     assert {update["type"] for update in updates} == {"update"}
     assert {update["epoch"] for update in updates} == {"replay"}
+
+
+def test_a_recording_into_a_folder_replays_as_one(tmp_path):
+    """By the setting, for as long as it takes to have a few tapes; their frames add up to what was recorded."""
+    tapes = tmp_path / "tapes"
+    following = {"KVD_DERIBIT_CURRENCIES": "BTC", "KVD_RECORDER_ROTATE_H": "0.001", "KVD_RECORDER_FOLDER": str(tapes)}
+
+    async def scenario():
+        async with (
+            exchange("--instruments", 50, "--rate", 100) as url,
+            running("record", KVD_DERIBIT_URL=url, **following) as process,
+        ):
+            await until(lambda: len(list(tapes.glob("*"))) > 2)
+            process.send_signal(signal.SIGTERM)
+            assert await ended(process, PATIENCE_S) == 0
+            return (await process.stderr.read()).decode()
+
+    said = re.search(rf"([\d,]+) frames written to {re.escape(str(tapes))}\n", asyncio.run(scenario()))
+    names = sorted(path.name for path in tapes.iterdir())
+    assert all(re.fullmatch(r"deribit-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\.ndjson\.zst", name) for name in names)
+    for arguments in ([tapes], [tapes / name for name in names]):
+        replayed = run("replay", *arguments)
+        assert replayed.stderr.startswith(f"{said[1]} frames, 0 of them bad") and "torn" not in replayed.stderr
 
 
 def test_replay_measures_quality(recorded):

@@ -216,7 +216,7 @@ def test_a_file_that_cannot_be_used_gets_one_sentence_with_the_mend(write, conte
     ("variable", "value", "says"),
     [
         ("KVD_PUBLISH_PROT", "1", "did you mean KVD_PUBLISH_PORT?"),
-        ("KVD_COLOUR", "red", "KVD_COLOUR (environment) is not a setting; `kvd check` lists every setting"),
+        ("KVD_FLAVOUR", "red", "KVD_FLAVOUR (environment) is not a setting; `kvd check` lists every setting"),
         ("KVD_PUBLISH_PORT", "tcp://10.0.0.1", '"tcp://10.0.0.1" (environment KVD_PUBLISH_PORT) cannot be used'),
         ("KVD_PUBLISH_PORT", "", "a whole number"),
         ("KVD_FEED_STALE_AFTER_S", "inf", "a finite number above 0"),
@@ -299,7 +299,7 @@ def as_toml(chosen):
 def test_any_settings_written_as_toml_load_back_equal(tmp_path_factory, chosen):
     chosen |= {"publish.tls_certificate": "", "publish.tls_key": "", "publish.allow_open": True}
     chosen |= {"feed.reconnect_first_s": 0.25, "feed.reconnect_cap_s": 30.0}
-    chosen |= {"deribit.url": "ws://example.org:8080/ws", "limits.atm_vol_low": 0.0}
+    chosen |= {"deribit.url": "ws://example.org:8080/ws", "limits.atm_vol_low": 0.0, "recorder.keep_gib": 0.0}
     path = tmp_path_factory.getbasetemp() / "property.toml"
     path.write_text(as_toml(chosen), "utf-8", newline="\n")
     loaded = load(path, {})

@@ -1,6 +1,7 @@
 """The whole way: an exchange over a real socket, the daemon, a subscriber, the tape, and the same once more."""
 
 import asyncio
+import io
 import json
 import re
 import sys
@@ -12,20 +13,25 @@ from time import monotonic
 
 import msgspec
 import pytest
+import zstandard
 from command_line import ROOT, ended, environment, line_with, running, stream_of, until
 from websockets.asyncio.client import connect
 
 from kvd.app import daemon as app
 from kvd.app import replay
 from kvd.config import Settings
+from kvd.feeds.replay import replay as replay_tape
 from kvd.feeds.simulate import Exchange
-from kvd.venues import INTERRUPTED
+from kvd.quotes import Quote
+from kvd.venues import INTERRUPTED, deribit
 
 ATTEMPTS = 3
 
 
 def settings(url):
+    """The tapes are a few seconds long each, so that every recording is of several."""
     changes = {
+        "recorder": {"rotate_h": 0.001},
         "deribit": {"url": url, "currencies": ("BTC",)},
         "feed": {"stale_after_s": 2.0},
         "publish": {"port": 0},
@@ -106,6 +112,12 @@ def test_the_demo_fits_and_a_subscriber_written_from_the_readme_hears_it(tmp_pat
 # What was published live, the tape publishes again
 
 
+def lines_of(tape):
+    return io.BytesIO(
+        zstandard.ZstdDecompressor().stream_reader(tape.read_bytes(), read_across_frames=True).read()
+    ).readlines()
+
+
 async def record_live(tape):
     """Every update of eight seconds with an outage in the middle, and how many events an overload has cost."""
     async with Exchange(7, instruments=300, rate=400.0) as exchange:
@@ -122,14 +134,23 @@ async def record_live(tape):
 
 def test_a_tape_replays_to_what_was_published_live(tmp_path):
     for attempt in range(ATTEMPTS):  # a machine that is busy otherwise may overload the daemon, which is counted
-        tape = tmp_path / f"{attempt}.ndjson.zst"
+        tape = tmp_path / f"{attempt}"
         live, overwrites = asyncio.run(record_live(tape))
         if not overwrites:
             break
     assert not overwrites
-    outputs = [tmp_path / "first", tmp_path / "second"]
-    for output in outputs:
-        replay(tape, settings("ws://127.0.0.1:1/"), output)
+    tapes = sorted(tape.iterdir())
+    assert 2 <= len(tapes) <= 5
+    whole = tmp_path / "whole.ndjson"
+    whole.write_bytes(b"".join(line for each in tapes for line in lines_of(each) if not line.startswith(b"#")))
+    outputs = [tmp_path / name for name in ("first", "second", "third", "fourth")]
+    replayed = [
+        replay(tape, settings("ws://127.0.0.1:1/"), outputs[0]).statistics,
+        replay(tape, settings("ws://127.0.0.1:1/"), outputs[1]).statistics,
+        replay(tapes[0], settings("ws://127.0.0.1:1/"), outputs[2], more=tapes[1:]).statistics,
+        replay(whole, settings("ws://127.0.0.1:1/"), outputs[3]).statistics,
+    ]
+    assert all(each.frames == replayed[0].frames and each.gaps == 1 for each in replayed)
     lines = outputs[0].read_text("utf-8").splitlines()
     replayed = updates(lines)
     assert len(replayed) == len(lines)
@@ -140,7 +161,26 @@ def test_a_tape_replays_to_what_was_published_live(tmp_path):
         assert numbers == list(range(numbers[0], last + 1))
     assert len(live) > 500 and len(newest) == 12
     assert sum(f'"reason":"{INTERRUPTED}"' in line for line in lines) == 12
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert all(output.read_bytes() == outputs[0].read_bytes() for output in outputs)
+
+
+def test_a_tape_of_many_reads_alone(tmp_path):
+    """The second tape has heard no listing, and knows what the first was told: price steps and expiry instants."""
+
+    async def scenario():
+        async with (
+            Exchange(7, instruments=300, rate=400.0) as exchange,
+            app.running(app.Daemon(settings(exchange.url)), tmp_path / "tapes"),
+        ):
+            await until(lambda: len(list((tmp_path / "tapes").glob("*"))) > 2)
+
+    asyncio.run(scenario())
+    first, second, *_ = sorted((tmp_path / "tapes").iterdir())
+    listings = {line[2:] for line in lines_of(second) if line.startswith(b"# ")}
+    assert len(listings) == 2 and listings <= set(lines_of(first))
+    session = deribit.Session(Settings().deribit)
+    quotes = [event for event in replay_tape(second, session) if isinstance(event, Quote)]
+    assert quotes and {quote.instrument.tick_size for quote in quotes} == {0.0001}
 
 
 # What a subscriber is told of a feed that is lost

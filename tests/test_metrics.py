@@ -57,6 +57,16 @@ class Audit(NamedTuple):
     lost: int
 
 
+class Recorded(NamedTuple):
+    frames: int
+    bytes: int
+    dropped: dict[str, int]
+    failures: int
+    why: str
+    queue_bytes: int
+    tape_bytes: int
+
+
 class Sent(NamedTuple):
     clients: int
     subscriptions: int
@@ -115,6 +125,8 @@ def observed():
     metrics.observe_publisher(SENT)
     metrics.observe_hand(HAND, AUDIT)
     metrics.observe_restart(RESTART)
+    metrics.observe_recorder("okx", Recorded(1000, 50_000, {"slow": 700, "failing": 70}, 3, "No space left", 900, 0))
+    metrics.observe_recorder("deribit", Recorded(2000, 90_000, {}, 0, "", 100, 90_000))
     metrics.observe_loop_lag(0.0004)
     metrics.observe_loop_lag(0.03)
     metrics.observe_turn(0.002)

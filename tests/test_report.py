@@ -207,7 +207,8 @@ def test_files_are_never_overwritten_and_a_failed_report_leaves_none(tmp_path):
     there.write_text("precious")
     refused = run("report", "README.md", "--json", there)
     assert refused.returncode == 2 and "exists already" in refused.stderr and there.read_text() == "precious"
-    damaged.write_bytes(gzip.compress(b"2026-07-01T12:00:00Z {}\n" * 50_000)[:-50])
+    content = gzip.compress(b"2026-07-01T12:00:00Z {}\n" * 50_000)
+    damaged.write_bytes(content[:-50] + b"damage" + content[-50:])
     refused = run("report", damaged, "--json", new)
     assert refused.returncode == 2 and "damaged.ndjson.gz" in refused.stderr and refused.stderr.count("\n") == 1
     assert not new.exists()

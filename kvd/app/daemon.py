@@ -13,6 +13,7 @@ from kvd.app.descriptors import make_room
 from kvd.app.hand import Hand
 from kvd.app.journal import Journal
 from kvd.app.life import Life
+from kvd.app.recorders import asked, live, recording
 from kvd.app.restart import Restart
 from kvd.app.signals import stop_on_signals
 from kvd.app.smiles import Smiles
@@ -55,6 +56,7 @@ class Daemon:
         self.metrics = Metrics(self.clock.now_us)
         self.calibrator = Calibrator(settings)
         self.feeds: dict[str, LiveFeed] = {}
+        self.recorders: dict[str, Recorder] = {}
         self._started = started
         self._updated = updated
         self._smiles = Smiles()
@@ -109,6 +111,9 @@ class Daemon:
             degraded["audit"] = "the audit log cannot be written, so nobody may lock"
         if self.restart.statistics().failing:
             degraded["checkpoint"] = "no checkpoint can be written: a restart would go on from an older one"
+        for name, recorder in self.recorders.items():
+            if why := recorder.statistics().why:
+                degraded[f"recorder of {name}"] = f"tapes cannot be written: {why}"
         return degraded
 
     def begun(self) -> None:
@@ -180,6 +185,8 @@ class Daemon:
         while True:
             for name, feed in self.feeds.items():
                 self.metrics.observe_feed(name, feed.statistics())
+            for name, recorder in self.recorders.items():
+                self.metrics.observe_recorder(name, recorder.statistics())
             self.metrics.observe_inbox(self.inbox)
             self.metrics.observe_tasks(len(asyncio.all_tasks()))
             self.metrics.observe_publisher(self.publisher.statistics())
@@ -200,19 +207,16 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
         await stack.enter_async_context(daemon.restart)
         await stack.enter_async_context(daemon.publisher)
         await daemon.drain()  # what was taken up is there before anybody asks
-        recorder = stack.enter_context(Recorder(record)) if record else None
-        for name in daemon.settings.venues:
-            daemon.feeds[name] = LiveFeed(
-                VENUES[name],
-                getattr(daemon.settings, name),
-                daemon.settings.feed,
-                daemon.inbox.put,
-                recorder.record if recorder else None,
-                recorder.record_gap if recorder else None,
-                daemon.clock,
-            )
+        settings = daemon.settings
+        if place := asked(settings, record):
+            tapes = recording(settings.venues, settings.recorder, place)
+            daemon.recorders = await stack.enter_async_context(tapes)
+        for name in settings.venues:
+            recorder = daemon.recorders.get(name)
+            daemon.feeds[name] = live(VENUES[name], settings, daemon.inbox.put, daemon.clock, recorder)
         async with asyncio.TaskGroup() as group:
             feeds = [feed.run() for feed in daemon.feeds.values()]
+            writing = [recorder.broken() for recorder in daemon.recorders.values()]
             duties = (
                 daemon.calibrate(),
                 daemon.hand.release(),
@@ -220,7 +224,7 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
                 daemon.restart.keep(),
                 daemon.observe(),
             )
-            tasks = [group.create_task(duty) for duty in (*feeds, *duties, *daemon.life.duties())]
+            tasks = [group.create_task(duty) for duty in (*feeds, *writing, *duties, *daemon.life.duties())]
             daemon.begun()
             yield
             daemon.stopping()
@@ -230,7 +234,8 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
 
 
 async def run(settings: Settings, record: Path | None = None, seconds: float | None = None) -> None:
-    """Run the daemon until SIGTERM or SIGINT, or for `seconds`; `record` names a tape to write on the side.
+    """Run the daemon until SIGTERM or SIGINT, or for `seconds`; `record` names a tape or a folder to record to
+    on the side, whatever the settings say.
 
     Raises ConfigError and RecordError.
     """

@@ -18,7 +18,8 @@ from kvd import __version__
 from kvd.app.tape import summary
 from kvd.app.trial import Measures, Verdict, try_tape
 from kvd.config import Settings
-from kvd.feeds.replay import ReplayStatistics, TapeError
+from kvd.feeds.replay import ReplayStatistics
+from kvd.feeds.tape import TapeError
 from kvd.sinks.record import begin
 
 POLL_S = 0.2

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from io import BufferedWriter
 from pathlib import Path
@@ -53,9 +53,11 @@ def replay(
     output: Path | None = None,
     measure: bool = False,
     progress: Callable[[ReplayStatistics], object] = lambda _: None,
+    more: Sequence[Path] = (),
 ) -> Replayed:
-    """Replay the tape at `path` at once. Raises TapeError, and RecordError if `output` cannot be begun.
+    """Replay the tape at `path`, and those at `more` after it, at once. A folder counts as the tapes recorded into it.
 
+    Raises TapeError, and RecordError if `output` cannot be begun.
     `output` receives every message of the `smile` topics, a line each; what was written stays if the tape breaks off.
     `measure` withholds a fifth of the instruments from the filter and judges the smiles by all of them.
     """
@@ -67,7 +69,7 @@ def replay(
     qualities: dict[str, Quality] = {}
     smiles: dict[tuple[str, int], Smile] = {}
     with ExitStack() as stack:
-        tape = replay_tape(path, deribit.Session(settings.deribit))
+        tape = replay_tape(path, deribit.Session(settings.deribit), more)
         file = stack.enter_context(BufferedWriter(begin(output))) if output else None
         for batch in batches(tape, c.batch_ms * 1000, progress):
             if measure:
@@ -96,12 +98,14 @@ def batches(tape: Replay, grid_us: int, progress: Callable[[ReplayStatistics], o
         yield batch
 
 
-async def serve_tape(path: Path, settings: Settings, speed: float, started: Callable[[str], object]) -> None:
-    """Publish the tape at `path` on the stream at `speed` times its own pace, until it ends or a signal comes.
+async def serve_tape(
+    path: Path, settings: Settings, speed: float, started: Callable[[str], object], more: Sequence[Path] = ()
+) -> None:
+    """Publish the tape at `path`, and those at `more`, at `speed` times their pace until they end or a signal comes.
 
     `started` is told the address of the stream. Raises TapeError and ConfigError.
     """
-    tape = replay_tape(path, deribit.Session(settings.deribit))
+    tape = replay_tape(path, deribit.Session(settings.deribit), more)
     daemon = Daemon(settings, started)
     with stop_on_signals() as stop:
         async with daemon.publisher, asyncio.TaskGroup() as group:

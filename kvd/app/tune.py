@@ -18,8 +18,8 @@ from kvd.app.tape import batches
 from kvd.app.trial import try_tape
 from kvd.calibrator import Rehearsal
 from kvd.config import Settings
-from kvd.feeds.replay import read_tape
 from kvd.feeds.replay import replay as replay_tape
+from kvd.feeds.tape import read_tapes
 from kvd.latest import Batch
 from kvd.tune import parameters
 from kvd.tune.parameters import Floats
@@ -104,7 +104,7 @@ def tune(
     """
     began_s = time.perf_counter()
     for path in {*task.tapes, *task.judges}:
-        read_tape(path)  # rather now than after an hour
+        read_tapes(path, deribit.NAME)  # rather now than after an hour
     with ExitStack() as stack:
         file = stack.enter_context(new_file(toml)) if toml else None
         pool = stack.enter_context(_pool(workers))

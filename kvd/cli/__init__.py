@@ -31,7 +31,9 @@ app.add_typer(audit, name="audit")
 
 Seconds = Annotated[float | None, typer.Option(min=0.1, help="Stop by itself after so many seconds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Tape = Annotated[Path, typer.Argument(help="A tape: .ndjson, .ndjson.gz or .ndjson.zst.", metavar="TAPE")]
+Tape = Annotated[
+    Path, typer.Argument(help="A tape: .ndjson, .ndjson.gz, .ndjson.zst, or a folder of kvd's.", metavar="TAPE")
+]
 
 
 class Document(StrEnum):
@@ -53,7 +55,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def run(
     config: ConfigFile = None,
     seconds: Seconds = None,
-    record: Annotated[Path | None, typer.Option(help="Also write every frame to this new tape.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Also write every frame to this new tape or folder.")] = None,
 ) -> None:
     """Follow the venues and publish their smiles. Live Deribit unless configured otherwise; no key is needed."""
     with mendable():
@@ -77,7 +79,10 @@ def demo(
 
 @app.command()
 def replay(
-    tape: Tape,
+    tapes: Annotated[
+        list[Path],
+        typer.Argument(help="Tapes in order: .ndjson, .ndjson.gz, .ndjson.zst, or folders.", metavar="TAPE..."),
+    ],
     config: ConfigFile = None,
     output: Annotated[Path | None, typer.Option(help="Write every published update to this new file, NDJSON.")] = None,
     speed: Annotated[
@@ -87,7 +92,7 @@ def replay(
         bool, typer.Option("--json", help="Withhold a fifth of the instruments and print the measures of quality.")
     ] = False,
 ) -> None:
-    """Put a recorded tape through the filter. The path is that of the live stream; at once, unless --speed is given."""
+    """Put recorded tapes through the filter. The path is that of the live stream; at once, unless --speed is given."""
     with mendable():
         from kvd import app as wiring  # noqa: PLC0415
 
@@ -95,17 +100,18 @@ def replay(
             raise ConfigError("--output, --speed and --json are three different replays; choose one of them")
         settings = loaded(config).settings
         if speed is not None:
-            turn(wiring.serve_tape(tape, settings, speed, tables.served))
+            turn(wiring.serve_tape(tapes[0], settings, speed, tables.served, tapes[1:]))
             return
-        with tables.progress(f"replaying {tape.name}") as progress:
-            replayed = wiring.replay(tape, settings, output, as_json, progress)
+        with tables.progress(f"replaying {', '.join(tape.name for tape in tapes)}") as progress:
+            replayed = wiring.replay(tapes[0], settings, output, as_json, progress, tapes[1:])
         if as_json:
             print_json(replayed.json())
         else:
             tables.show(replayed.smiles)
         s = replayed.statistics
-        torn = "; the last line was cut off in the middle and left out" if s.torn_lines else ""
-        tables.say(f"{s.frames:,} frames, {s.bad_frames:,} of them bad, in {replayed.seconds:.1f} s{torn}")
+        tables.say(
+            f"{s.frames:,} frames, {s.bad_frames:,} of them bad, in {replayed.seconds:.1f} s{tables.torn(s.torn_bytes)}"
+        )
 
 
 @app.command()
@@ -126,7 +132,8 @@ def report(
             reported = wiring.report(tape, settings, json_file, html_file, progress)
         if json_file is None and html_file is None:
             tables.contest(reported.underlyings)
-        tables.say(f"{reported.statistics.frames:,} frames, judged in {reported.seconds:.0f} s")
+        s = reported.statistics
+        tables.say(f"{s.frames:,} frames, judged in {reported.seconds:.0f} s{tables.torn(s.torn_bytes)}")
 
 
 @app.command()
@@ -167,12 +174,18 @@ def tune(
 
 @app.command()
 def record(
-    path: Annotated[Path, typer.Argument(help="A new tape; .zst and .gz are compressed.", metavar="TAPE")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A new tape (.ndjson, .gz, .zst), or a folder of them; otherwise the folder of [recorder].",
+            metavar="[TAPE|FOLDER]",
+        ),
+    ] = None,
     venue: Annotated[str, typer.Option(help="Which venue to record.")] = "deribit",
     config: ConfigFile = None,
     seconds: Seconds = None,
 ) -> None:
-    """Record a venue's stream to a tape. Nothing is calibrated."""
+    """Record a venue's stream to a tape, or to a folder of them. Nothing is calibrated."""
     with mendable():
         from kvd import app as wiring  # noqa: PLC0415
 
@@ -180,8 +193,12 @@ def record(
         if venue not in wiring.VENUES:
             raise ConfigError(f"there is no venue {venue!r}; --venue takes one of: {', '.join(wiring.VENUES)}")
         with tables.counting(f"recording {venue}") as progress:
-            statistics = turn(wiring.record(venue, settings, path, seconds, progress))
-        tables.say(f"{statistics.frames:,} frames written to {path}")
+            recorded = turn(wiring.record(venue, settings, path, seconds, progress))
+        lost = sum(recorded.recorder.dropped.values())
+        tables.say(
+            f"{recorded.recorder.frames:,} frames written to {recorded.place}"
+            + (f"; {lost:,} are on no tape, for the disk did not take them" if lost else "")
+        )
 
 
 @app.command()

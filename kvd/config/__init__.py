@@ -18,6 +18,7 @@ from kvd.config.settings import (
     Locks,
     Log,
     Publish,
+    Recording,
     Settings,
 )
 from kvd.config.sources import Loaded, effective, is_loopback, load, shown
@@ -36,6 +37,7 @@ __all__ = [
     "Locks",
     "Log",
     "Publish",
+    "Recording",
     "Settings",
     "Token",
     "effective",

@@ -114,6 +114,15 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
     oldest_h: Positive = 24.0
 
 
+class Recording(Struct, frozen=True, forbid_unknown_fields=True):
+    """[recorder]: where the tapes of what arrives go, when a new one begins, and how many are kept."""
+
+    folder: Annotated[str, Meta(min_length=1)] = "tapes"
+    rotate_mib: Positive = 256.0
+    rotate_h: Annotated[float, Meta(ge=0.001)] = 1.0
+    keep_gib: NotNegative = 0.0
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """[log]: to standard error, one event a line."""
 
@@ -122,9 +131,10 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be configured. `venues` names the exchanges to follow."""
+    """Everything that can be configured. `venues` names the exchanges to follow, `record` whether tapes are kept."""
 
     venues: Annotated[tuple[Literal["deribit"], ...], Meta(min_length=1)] = ("deribit",)
+    record: bool = False
     deribit: Deribit = Deribit()
     feed: Feed = Feed()
     calibrator: Calibrator = Calibrator()
@@ -139,6 +149,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lock: Locks = Locks()
     audit: Audit = Audit()
     checkpoint: Checkpoint = Checkpoint()
+    recorder: Recording = Recording()
     log: Log = Log()
 
 

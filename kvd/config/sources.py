@@ -195,6 +195,12 @@ def _check_together(settings: Settings) -> None:
             f"feed.reconnect_first_s = {feed.reconnect_first_s} is above feed.reconnect_cap_s = "
             f"{feed.reconnect_cap_s}; lower the first or raise the cap"
         )
+    recorder = settings.recorder
+    if 0 < recorder.keep_gib * 1024 < recorder.rotate_mib:
+        raise ConfigError(
+            f"recorder.keep_gib = {recorder.keep_gib} is less than one tape of recorder.rotate_mib = "
+            f"{recorder.rotate_mib}; raise the first, to 0 to keep every tape, or lower the other"
+        )
     low, high = settings.limits.atm_vol_low, settings.limits.atm_vol_high
     if 0 < high < low:
         raise ConfigError(

@@ -9,6 +9,7 @@ from kvd.metrics.statistics import (
     HandStatistics,
     InboxStatistics,
     PublisherStatistics,
+    RecorderStatistics,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Metrics",
     "PublisherStatistics",
     "RestartStatistics",
+    "RecorderStatistics",
 ]

@@ -23,12 +23,14 @@ from kvd.metrics.feeds import FEED_SERIES
 from kvd.metrics.life import Life, LifeStatistics
 from kvd.metrics.load import Load
 from kvd.metrics.restart import RestartStatistics, of_restart
+from kvd.metrics.recorder import recorder_series
 from kvd.metrics.statistics import (
     AuditStatistics,
     FeedStatistics,
     HandStatistics,
     InboxStatistics,
     PublisherStatistics,
+    RecorderStatistics,
 )
 from kvd.surface import BatchFacts, Smile, State, SurfaceUpdate, TrackRecord
 
@@ -96,6 +98,7 @@ class Metrics:
         self._feeds: dict[str, FeedStatistics] = {}
         self._inbox: InboxStatistics | None = None
         self._publisher: PublisherStatistics | None = None
+        self._recorders: dict[str, RecorderStatistics] = {}
         self._hand: tuple[HandStatistics, AuditStatistics] | None = None
         self._restart: RestartStatistics | None = None
         self._published: Counter[tuple[str, ...]] = Counter()
@@ -181,6 +184,10 @@ class Metrics:
         """How many tasks the event loop has now."""
         self._load.tasks = count
 
+    def observe_recorder(self, venue: str, statistics: RecorderStatistics) -> None:
+        """The newest statistics of what records a venue."""
+        self._recorders[venue] = statistics
+
     def observe_loop_lag(self, seconds: float) -> None:
         """A timer of the event loop fired this much too late."""
         self._life.lag.observe(seconds)
@@ -214,6 +221,7 @@ class Metrics:
             yield from _of_hand(*self._hand)
         if self._restart is not None:
             yield from of_restart(self._restart, self._now_us())
+        yield from recorder_series(self._recorders)
         yield from self._life.collect()
 
     def _of_feeds(self) -> Iterator[Metric]:

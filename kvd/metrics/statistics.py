@@ -123,6 +123,38 @@ class AuditStatistics(Protocol):
         """Lines given up because too many waited."""
 
 
+class RecorderStatistics(Protocol):
+    """What writes a venue's frames to tapes."""
+
+    @property
+    def frames(self) -> int:
+        """Frames written."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written, as they lie on disk."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Frames that are on no tape, by reason."""
+
+    @property
+    def failures(self) -> int:
+        """How often writing failed."""
+
+    @property
+    def why(self) -> str:
+        """Why it fails now; empty if it does not."""
+
+    @property
+    def queue_bytes(self) -> int:
+        """What waits for the disk."""
+
+    @property
+    def tape_bytes(self) -> int:
+        """Size of the tape being written."""
+
+
 class PublisherStatistics(Protocol):
     """The stream's subscribers."""
 

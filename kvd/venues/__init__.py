@@ -13,11 +13,16 @@ INTERRUPTED = "feed interrupted"
 
 
 class Reading(NamedTuple):
-    """What one frame said: events to pass on, parts refused, and a message that may want an answer (see `reply`)."""
+    """What one frame said: events to pass on, parts refused, and a message that may want an answer (see `reply`).
+
+    ``lasting`` is not empty if later frames are read by this one. It names what the frame stands for, such as
+    ``option BTC``: the newest of each name is what a tape that begins later lacks.
+    """
 
     events: tuple[Event, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     control: object | None = None
+    lasting: str = ""
 
 
 class Quota(NamedTuple):

@@ -1,12 +1,11 @@
 """Which trial puts which promises to the test, in the order in which they run."""
 
+from clocks import clocks
+from floods import floods
 from hostile_input import hostile_input
 from hostile_markets import hostile_markets
-from floods import floods
 from kills import kills
 from lag import lag
-from clocks import clocks
-from kills import kills
 from outages import outages
 from replays import replays
 from shutdowns import shutdowns
@@ -15,6 +14,7 @@ from stalls import stalls
 from verdicts import Trial
 
 TRIALS: dict[str, Trial] = {
+    "R1 R2": outages,
     "R3": floods,
     "R4": stalls,
     "R5 R6": kills,
@@ -24,8 +24,5 @@ TRIALS: dict[str, Trial] = {
     "R10": hostile_input,
     "R11": lag,
     "R12": soak,
-    "R1 R2": outages,
-    "R5 R6": kills,
-    "R7": replays,
     "R13": clocks,
 }

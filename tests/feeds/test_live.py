@@ -19,6 +19,7 @@ from kvd.feeds.replay import replay
 from kvd.feeds.simulate import Exchange, Limits
 from kvd.quotes import Event, ForwardQuote, Gap, Quote
 from kvd.sinks.record import Recorder
+from kvd.sinks.tape import OneTape
 from kvd.venues import deribit
 
 TEST_REQUEST = wire.encode({"method": "heartbeat", "params": {"type": "test_request"}})
@@ -231,7 +232,7 @@ def test_what_is_recorded_through_an_outage_replays_to_the_same_events(tmp_path:
         await socket.close()
 
     async def scenario() -> None:
-        with Recorder(tmp_path / "tape.zst") as recorder:
+        async with Recorder("deribit", OneTape(tmp_path / "tape.zst")) as recorder:
             hooks = {"record": recorder.record, "record_gap": recorder.record_gap}
             async with serving(drops) as server, feeding(server, **hooks) as (feed, heard):
                 await heard.until(lambda: len(heard.gaps) >= 2)

@@ -5,9 +5,12 @@ from pathlib import Path
 import deribit_wire as wire
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvd.config import Deribit
-from kvd.feeds.replay import TapeError, paced, read_tape, replay
+from kvd.feeds.replay import paced, replay
+from kvd.feeds.tape import CHUNK_BYTES, TapeError, read_tape
 from kvd.quotes import ForwardQuote, Gap, Quote
 from kvd.venues import deribit
 
@@ -96,17 +99,77 @@ def test_a_missing_tape_is_named_at_once(tmp_path: Path):
         read_tape(tmp_path / "none.gz")
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-@pytest.mark.parametrize("left", [0.5, 0.99])
-def test_a_truncated_tape_gives_what_is_whole_and_then_says_so(tmp_path: Path, suffix: str, left: float):
+def members(suffix: str) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """A packed tape of several members, and its lines."""
+    lines = [(second, wire.index(1 + second + number)) for number in range(4) for second in range(60)]
+    packed = [b"".join(line(*each) for each in lines[n : n + 50]) for n in range(0, len(lines), 50)]
+    stamped = [(FIRST_US + (second - 20) * 1_000_000, frame) for second, frame in lines]
+    return b"".join(map(PACKED[suffix], packed)), stamped
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_tape_cut_off_anywhere_gives_what_came_before(tmp_path: Path, suffix: str):
+    content, lines = members(suffix)
     path = tmp_path / f"tape{suffix}"
-    packed = PACKED[suffix](b"".join(line(second, wire.index(second + 1)) for second in range(60)) * 50)
-    path.write_bytes(PACKED[suffix](TAPE) + packed[: int(len(packed) * left)])
-    lines = []
-    with pytest.raises(TapeError, match=rf"tape\{suffix}, after line \d+: the file ends in the middle; fetch"):
-        for each in read_tape(path):
-            lines.append(each)
-    assert len(lines) >= 5
+    most = 0
+    for cut in [*range(0, len(content), 1 + len(content) // 400), len(content)]:
+        path.write_bytes(content[:cut])
+        tape = read_tape(path)
+        found = list(tape)
+        assert found == lines[: len(found)]
+        assert tape.torn_bytes <= cut and len(found) >= most
+        most = len(found)
+    assert most == len(lines) and tape.torn_bytes == 0
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+@pytest.mark.parametrize("zeros", [16, 4096, CHUNK_BYTES, 3 * CHUNK_BYTES + 1])
+def test_zeros_in_place_of_an_end_that_never_reached_the_disk_are_torn(tmp_path: Path, suffix: str, zeros: int):
+    content, lines = members(suffix)
+    path = tmp_path / f"tape{suffix}"
+    for cut in range(1, len(content), len(content) // 7):
+        path.write_bytes(content[:cut] + bytes(zeros))
+        tape = read_tape(path)
+        found = list(tape)
+        assert found == lines[: len(found)] and tape.torn_bytes >= zeros
+    path.write_bytes(content + bytes(zeros))
+    tape = read_tape(path)
+    assert list(tape) == lines and tape.torn_bytes >= zeros  # gzip ends with zeros of its own
+    assert tape.bytes_read == tape.bytes_total
+
+
+@given(data=st.data())
+def test_damage_in_the_middle_is_never_taken_for_an_end(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    suffix = data.draw(st.sampled_from([".gz", ".zst"]))
+    content, _ = members(suffix)
+    if suffix == ".zst":
+        packer = zstandard.ZstdCompressor(write_checksum=True)
+        content = b"".join(packer.compress(line(second, wire.index(second))) for second in range(60))
+    first, last = data.draw(st.integers(0, len(content) // 2)), data.draw(st.integers(1, 50))
+    path = tmp_path_factory.mktemp("tapes") / f"tape{suffix}"
+    path.write_bytes(content[:first] + content[first + last :])
+    with pytest.raises(TapeError, match=r"after line \d+: .*; fetch the tape again"):
+        list(read_tape(path))
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_tapes_in_their_order_are_one_stream(tmp_path: Path, suffix: str):
+    content, lines = members(suffix)
+    whole, torn, last = (tmp_path / f"{name}{suffix}" for name in ("whole", "torn", "last"))
+    whole.write_bytes(content)
+    torn.write_bytes(content[: len(content) * 2 // 3])
+    last.write_bytes(PACKED[suffix](b"# " + line(1, wire.index(9)) + line(20, wire.index(7))))
+    kept = len(list(read_tape(torn)))
+    played = replay(whole, session(), [torn, last])
+    events = list(played)
+    since_us = lines[kept - 1][0]
+    assert events[len(lines) + kept] == Gap("deribit", since_us, "feed interrupted")
+    assert len(events) == len(lines) + kept + 2
+    assert isinstance(events[-1], ForwardQuote) and events[-1].bid == 7
+    seen, sizes = played.statistics(), [path.stat().st_size for path in (whole, torn, last)]
+    assert (seen.frames, seen.gaps) == (len(lines) + kept + 1, 1)
+    assert seen.bytes_read == seen.bytes_total == sum(sizes)
+    assert 0 < seen.torn_bytes < sizes[1]
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
@@ -123,7 +186,7 @@ def test_a_torn_last_line_is_left_out_and_counted(tmp_path: Path, cut: int):
     path.write_bytes(line(20, wire.index()) + line(21, wire.index())[:cut])
     played = replay(path, session())
     assert len(list(played)) == 1
-    assert played.statistics().torn_lines == 1
+    assert played.statistics().torn_bytes == cut
 
 
 def test_a_whole_last_line_needs_no_newline(tmp_path: Path):
@@ -131,7 +194,7 @@ def test_a_whole_last_line_needs_no_newline(tmp_path: Path):
     path.write_bytes(line(20, wire.index()).rstrip())
     played = replay(path, session())
     assert len(list(played)) == 1
-    assert played.statistics().torn_lines == 0
+    assert played.statistics().torn_bytes == 0
 
 
 def test_a_paced_replay_takes_the_time_the_tape_took(tmp_path: Path):

@@ -24,7 +24,8 @@ LONGEST_RETRY_AFTER_S = 3600.0
 
 
 class LiveFeed:
-    """Keeps a connection to a venue and hands every event to `put`, every raw frame to `record` before it is read.
+    """Keeps a connection to a venue and hands every event to `put`, every raw frame to `record` before it is read;
+    `record_lasting` is told at once if it lasts (`kvd.venues.Reading`).
 
     Where the venue announces that it is about to end the connection, a second one is opened beside it, and takes over
     once it is whole. Both feed the stream meanwhile; if the first goes before the second is whole, that is an outage
@@ -40,12 +41,13 @@ class LiveFeed:
         record: Callable[[bytes, int], object] | None = None,
         record_gap: Callable[[], object] | None = None,
         clock: ArrivalClock | None = None,
+        record_lasting: Callable[[str], object] | None = None,
     ) -> None:
         parse_uri(venue_settings.url)  # a bad address would otherwise be retried for ever
         self._venue = venue
         self._venue_settings = venue_settings
         self._settings = settings
-        self._intake = Intake(clock or ArrivalClock(), put, record)
+        self._intake = Intake(clock or ArrivalClock(), put, record, record_lasting)
         self._outage = Outage(venue.NAME, venue_settings.url, put, record_gap)
         self._pacer = Pacer(self._new_session().quotas)
         self._news = asyncio.Event()

@@ -19,10 +19,12 @@ class Intake:
         clock: ArrivalClock,
         put: Callable[[Event], object],
         record: Callable[[bytes, int], object] | None,
+        record_lasting: Callable[[str], object] | None,
     ) -> None:
         self._clock = clock
         self.put = put
         self._record = record
+        self._record_lasting = record_lasting
         self.frames = self.bytes = self.bad_frames = 0
         self.refusals: Counter[str] = Counter()
         self.last_us = 0  # arrival of the newest frame
@@ -41,6 +43,8 @@ class Intake:
             self.bad_frames += 1
             self.last_error = f"bad frame: {error}"
             return Reading()
+        if reading.lasting and self._record_lasting is not None:
+            self._record_lasting(reading.lasting)
         for refusal in reading.refusals:
             self.refusals[refusal.reason] += 1
         return reading

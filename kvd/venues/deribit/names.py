@@ -43,6 +43,11 @@ def read_name(name: str) -> Instrument | Future | Refusal:
     )
 
 
+def settlement(name: str) -> str:
+    """What an instrument settles in: ``BTC`` for BTC-PERPETUAL, ``USDC`` for SOL_USDC-29DEC23-100-C."""
+    return name.partition("-")[0].rpartition("_")[2]
+
+
 def index_underlying(index: str) -> str:
     """The family an index prices: ``btc_usd`` -> ``BTC``, ``btc_usdc`` -> ``BTC_USDC``."""
     base, _, quote = index.upper().partition("_")

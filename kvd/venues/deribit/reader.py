@@ -7,7 +7,7 @@ from kvd.quotes import BadFrame, Event, Instrument, Refusal
 from kvd.venues import Reading
 from kvd.venues.deribit import frames
 from kvd.venues.deribit.frames import Ack, Done, Failure, Heartbeat, Listing
-from kvd.venues.deribit.names import NAME, Future, read_name
+from kvd.venues.deribit.names import NAME, Future, read_name, settlement
 
 KNOWN_NAMES = 65_536  # more than Deribit lists in half a year
 CHANNELS_LEFT_OUT = (
@@ -104,7 +104,8 @@ class Reader:
                 names.append(row.instrument_name)
                 if row.price_index and isinstance(known, Instrument):
                     indexes.add(row.price_index)
-        return Reading((), tuple(refusals), Listing(message.id, tuple(names), frozenset(indexes)))
+        listing = Listing(message.id, tuple(names), frozenset(indexes))
+        return Reading((), tuple(refusals), listing, f"{rows[0].kind} {settlement(rows[0].instrument_name)}")
 
     def _learn(self, name: str, row: frames.Listed | None = None) -> Instrument | Future | Refusal:
         known = read_name(name)

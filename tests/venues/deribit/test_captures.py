@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvd.config import Deribit
-from kvd.feeds.replay import read_tape
+from kvd.feeds.tape import read_tape
 from kvd.quotes import Quote
 from kvd.venues import deribit
 
