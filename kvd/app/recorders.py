@@ -23,7 +23,7 @@ async def recording(venues: Iterable[str], settings: Recording, path: Path) -> A
     """
     async with AsyncExitStack() as stack:
         yield {
-            venue: await stack.enter_async_context(Recorder(venue, tapes))
+            venue: await stack.enter_async_context(Recorder(venue, tapes, int(settings.queue_mib * 2**20)))
             for venue, tapes in _tapes(tuple(venues), settings, path).items()
         }
 

@@ -121,6 +121,7 @@ class Recording(Struct, frozen=True, forbid_unknown_fields=True):
     rotate_mib: Positive = 256.0
     rotate_h: Annotated[float, Meta(ge=0.001)] = 1.0
     keep_gib: NotNegative = 0.0
+    queue_mib: Positive = 64.0
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,6 +20,6 @@ __all__ = [
     "LifeStatistics",
     "Metrics",
     "PublisherStatistics",
-    "RestartStatistics",
     "RecorderStatistics",
+    "RestartStatistics",
 ]

@@ -22,8 +22,8 @@ from kvd.metrics.families import one as _one
 from kvd.metrics.feeds import FEED_SERIES
 from kvd.metrics.life import Life, LifeStatistics
 from kvd.metrics.load import Load
-from kvd.metrics.restart import RestartStatistics, of_restart
 from kvd.metrics.recorder import recorder_series
+from kvd.metrics.restart import RestartStatistics, of_restart
 from kvd.metrics.statistics import (
     AuditStatistics,
     FeedStatistics,

@@ -21,7 +21,6 @@ BLOCK_BYTES = 1 << 18
 BLOCK_S = 1.0
 RETRY_S = 2.0
 CLOSE_S = 2.0
-QUEUE_BYTES = 1 << 26
 
 log = structlog.get_logger()
 
@@ -97,8 +96,9 @@ class Recorder:
     After a crash the tapes lack what arrived in the last second, or what the disk had not taken.
     """
 
-    def __init__(self, venue: str, tapes: Tapes, queue_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(self, venue: str, tapes: Tapes, queue_bytes: int = 1 << 26) -> None:
         self._venue, self._tapes, self._most_bytes = venue, tapes, queue_bytes
+        self._place = str(tapes.place)
         self._lines: list[bytes] = []
         self._lasting: dict[str, bytes] = {}
         self._lines_bytes = self._lines_frames = self._since_us = 0
@@ -140,7 +140,8 @@ class Recorder:
         """Hand everything recorded so far to the thread, or drop it where too much waits already."""
         if not self._lines:
             return
-        if self._queue_bytes + self._lines_bytes > self._most_bytes:
+        room = self._most_bytes - self._queue_bytes - self._lines_bytes
+        if room < 0 or (self._behind and self._queue_bytes > self._most_bytes // 2):  # one long hole, not many
             self._drop()
         else:
             lasting, self._lasting = tuple(self._lasting.items()), {}
@@ -180,7 +181,9 @@ class Recorder:
         lost = sum(block.frames for block in self._waiting)
         if lost:
             self._dropped["unwritten"] += lost
-            log.error("recorder.unwritten", venue=self._venue, place=str(self._tapes.place), frames=lost)
+        say = log.error if lost else log.info
+        dropped = sum(self._dropped.values())
+        say("recorder.ended", venue=self._venue, place=self._place, frames=self._frames, dropped_frames=dropped)
         self._thread.shutdown(wait=False)
 
     async def _write_out(self) -> None:
@@ -224,13 +227,13 @@ class Recorder:
         self._failures += 1
         if not self._why:
             self._why = error.strerror or str(error)
-            log.error("recorder.failed", venue=self._venue, place=str(self._tapes.place), why=self._why)
+            log.error("recorder.failed", venue=self._venue, place=self._place, why=self._why)
 
     def _succeeded(self) -> None:
         dropped = sum(self._dropped.values())
         if self._why:
             self._why = ""
-            log.info("recorder.recovered", venue=self._venue, place=str(self._tapes.place), dropped_frames=dropped)
+            log.info("recorder.recovered", venue=self._venue, place=self._place, dropped_frames=dropped)
         if self._behind and not self._waiting:
             self._behind = False
             log.info("recorder.caught_up", venue=self._venue, dropped_frames=dropped)

@@ -4,6 +4,7 @@ from clocks import clocks
 from floods import floods
 from hostile_input import hostile_input
 from hostile_markets import hostile_markets
+from disks import disks
 from kills import kills
 from lag import lag
 from outages import outages
@@ -25,4 +26,5 @@ TRIALS: dict[str, Trial] = {
     "R11": lag,
     "R12": soak,
     "R13": clocks,
+    "disk": disks,
 }

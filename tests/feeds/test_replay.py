@@ -5,7 +5,7 @@ from pathlib import Path
 import deribit_wire as wire
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvd.config import Deribit
@@ -138,6 +138,7 @@ def test_zeros_in_place_of_an_end_that_never_reached_the_disk_are_torn(tmp_path:
     assert tape.bytes_read == tape.bytes_total
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_damage_in_the_middle_is_never_taken_for_an_end(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     suffix = data.draw(st.sampled_from([".gz", ".zst"]))

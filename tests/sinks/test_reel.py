@@ -9,7 +9,7 @@ from pathlib import Path
 import deribit_wire as wire
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -130,7 +130,7 @@ FRAMES = st.sampled_from([wire.ticker(), wire.index(), LISTING, b"garbage", wire
 STEPS = st.lists(st.tuples(st.sampled_from(["frame", "gap", "lost"]), FRAMES, st.integers(0, 40)), min_size=1)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.integers(1, 400), st.integers(5, 100))
 def test_tapes_read_as_the_one_tape_that_they_were_cut_from(tmp_path_factory, steps, rotate_bytes, rotate_s):
     folder = tmp_path_factory.mktemp("tapes")
