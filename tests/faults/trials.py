@@ -1,10 +1,10 @@
 """Which trial puts which promises to the test, in the order in which they run."""
 
 from clocks import clocks
+from disks import disks
 from floods import floods
 from hostile_input import hostile_input
 from hostile_markets import hostile_markets
-from disks import disks
 from kills import kills
 from lag import lag
 from outages import outages

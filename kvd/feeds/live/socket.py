@@ -9,7 +9,7 @@ from kvd.config import Feed
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024  # a listing of every linear option is a few MB
 MAX_WAITING_FRAMES = 256
-RECEIVE_BUFFER_BYTES = 1 << 20  # left alone, Linux lets it grow to 6 MB or more, all of it ever older data
+RECEIVE_BUFFER_BYTES = 1 << 19  # left alone, Linux lets it grow to 6 MB or more, all of it ever older data
 CLOSE_TIMEOUT_S = 1.0
 
 
