@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 async def beside(script: str, options: Mapping[str, object], parts: int) -> list[Any]:
     """Run `script` of this folder in as many processes as `parts`; the objects that each prints as its last line.
 
-    Raises RuntimeError with what it said if one fails.
+    Raises a group of RuntimeError with what it said if one fails; the others end with it.
     """
     said = [str(word) for option in options.items() for word in option]
     path = os.pathsep.join(sys.path)
@@ -34,7 +34,9 @@ async def beside(script: str, options: Mapping[str, object], parts: int) -> list
             raise RuntimeError(f"{script} {' '.join(said)}:\n{errors.decode()[-6000:]}")
         return json.loads(out.splitlines()[-1])
 
-    return await asyncio.gather(*map(one, range(parts)))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(part)) for part in range(parts)]
+    return [task.result() for task in tasks]
 
 
 def arguments(*counts: str) -> argparse.Namespace:

@@ -53,7 +53,9 @@ async def guided(scale: Scale) -> Row:
         async with turns:
             runs[name] = await _guided(name, scale.seed)
 
-    await asyncio.gather(*map(one, GUIDED))
+    async with asyncio.TaskGroup() as group:
+        for name in GUIDED:
+            group.create_task(one(name))
     told = ", ".join(f"{name} {count:,}" for name, count in runs.items())
     measured = f"n {sum(runs.values()):,}: {told}"
     return Row(
@@ -65,7 +67,11 @@ async def _guided(name: str, seed: int) -> int:
     command = (sys.executable, HERE / "coverage_guided.py", name, "--seconds", str(GUIDED_S), "--seed", str(seed))
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=STDOUT)
-    said, _ = await process.communicate()
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     done = re.search(rb"Done (\d+) runs", said)
     if process.returncode or done is None:
         raise RuntimeError(f"{name}:\n{said.decode(errors='replace')[-6000:]}")
