@@ -30,6 +30,7 @@ async def beside(script: str, options: Mapping[str, object], parts: int) -> list
         finally:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
         if process.returncode:
             raise RuntimeError(f"{script} {' '.join(said)}:\n{errors.decode()[-6000:]}")
         return json.loads(out.splitlines()[-1])

@@ -72,6 +72,7 @@ async def _guided(name: str, seed: int) -> int:
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
     done = re.search(rb"Done (\d+) runs", said)
     if process.returncode or done is None:
         raise RuntimeError(f"{name}:\n{said.decode(errors='replace')[-6000:]}")
