@@ -113,7 +113,7 @@ class Daemon:
             degraded["checkpoint"] = "no checkpoint can be written: a restart would go on from an older one"
         for name, recorder in self.recorders.items():
             if why := recorder.statistics().why:
-                degraded[f"recorder of {name}"] = f"tapes cannot be written: {why}"
+                degraded["recorder"] = f"tapes of {name} cannot be written: {why}"
         return degraded
 
     def begun(self) -> None:

@@ -257,10 +257,13 @@ def test_a_fault_of_ours_ends_the_daemon(tmp_path: Path):
         def write(self, block: Block):
             raise Broken(block)
 
+    tape = OneTape(tmp_path / "tape.zst")
+
     async def scenario():
-        async with Recorder("deribit", Wrong(OneTape(tmp_path / "tape.zst"))) as recorder:
+        async with Recorder("deribit", Wrong(tape)) as recorder:
             recorder.record(b"{}", START_US)
             await recorder.broken()
 
     with pytest.raises(Broken):
         asyncio.run(scenario())
+    tape.close()
