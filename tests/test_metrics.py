@@ -125,8 +125,10 @@ def observed():
     metrics.observe_publisher(SENT)
     metrics.observe_hand(HAND, AUDIT)
     metrics.observe_restart(RESTART)
-    metrics.observe_recorder("okx", Recorded(1000, 50_000, {"slow": 700, "failing": 70}, 3, "No space left", 900, 0))
-    metrics.observe_recorder("deribit", Recorded(2000, 90_000, {}, 0, "", 100, 90_000))
+    metrics.watch_recorder(
+        "okx", lambda: Recorded(1000, 50_000, {"slow": 700, "failing": 70}, 3, "No space left", 900, 0)
+    )
+    metrics.watch_recorder("deribit", lambda: Recorded(2000, 90_000, {}, 0, "", 100, 90_000))
     metrics.observe_loop_lag(0.0004)
     metrics.observe_loop_lag(0.03)
     metrics.observe_turn(0.002)

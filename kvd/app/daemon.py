@@ -185,8 +185,6 @@ class Daemon:
         while True:
             for name, feed in self.feeds.items():
                 self.metrics.observe_feed(name, feed.statistics())
-            for name, recorder in self.recorders.items():
-                self.metrics.observe_recorder(name, recorder.statistics())
             self.metrics.observe_inbox(self.inbox)
             self.metrics.observe_tasks(len(asyncio.all_tasks()))
             self.metrics.observe_publisher(self.publisher.statistics())
@@ -211,9 +209,11 @@ async def running(daemon: Daemon, record: Path | None = None) -> AsyncIterator[N
         if place := asked(settings, record):
             tapes = recording(settings.venues, settings.recorder, place)
             daemon.recorders = await stack.enter_async_context(tapes)
+            for name, recorder in daemon.recorders.items():
+                daemon.metrics.watch_recorder(name, recorder.statistics)
         for name in settings.venues:
-            recorder = daemon.recorders.get(name)
-            daemon.feeds[name] = live(VENUES[name], settings, daemon.inbox.put, daemon.clock, recorder)
+            tape = daemon.recorders.get(name)
+            daemon.feeds[name] = live(VENUES[name], settings, daemon.inbox.put, daemon.clock, tape)
         async with asyncio.TaskGroup() as group:
             feeds = [feed.run() for feed in daemon.feeds.values()]
             writing = [recorder.broken() for recorder in daemon.recorders.values()]

@@ -98,7 +98,7 @@ class Metrics:
         self._feeds: dict[str, FeedStatistics] = {}
         self._inbox: InboxStatistics | None = None
         self._publisher: PublisherStatistics | None = None
-        self._recorders: dict[str, RecorderStatistics] = {}
+        self._recorders: dict[str, Callable[[], RecorderStatistics]] = {}
         self._hand: tuple[HandStatistics, AuditStatistics] | None = None
         self._restart: RestartStatistics | None = None
         self._published: Counter[tuple[str, ...]] = Counter()
@@ -184,8 +184,8 @@ class Metrics:
         """How many tasks the event loop has now."""
         self._load.tasks = count
 
-    def observe_recorder(self, venue: str, statistics: RecorderStatistics) -> None:
-        """The newest statistics of what records a venue."""
+    def watch_recorder(self, venue: str, statistics: Callable[[], RecorderStatistics]) -> None:
+        """What records a venue; asked anew for each page, so that a disk that fails shows at once."""
         self._recorders[venue] = statistics
 
     def observe_loop_lag(self, seconds: float) -> None:
@@ -221,7 +221,7 @@ class Metrics:
             yield from _of_hand(*self._hand)
         if self._restart is not None:
             yield from of_restart(self._restart, self._now_us())
-        yield from recorder_series(self._recorders)
+        yield from recorder_series({venue: look() for venue, look in self._recorders.items()})
         yield from self._life.collect()
 
     def _of_feeds(self) -> Iterator[Metric]:
