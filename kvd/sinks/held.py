@@ -23,9 +23,10 @@ def held_bytes(outbox: Outbox, transport: asyncio.WriteTransport) -> int:
 
 def reset(transport: asyncio.WriteTransport) -> None:
     """Cut a connection, and what waits in the kernel with it: otherwise that stays for as long as nobody reads it."""
-    if not transport.is_closing():
+    plain = transport.get_extra_info("socket")
+    if plain is not None and not transport.is_closing():
         with suppress(OSError):
-            transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
+            plain.setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
     transport.abort()
 
 

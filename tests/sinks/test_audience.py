@@ -43,6 +43,9 @@ class Pipe:
     def get_write_buffer_size(self):
         return max(0, len(self.underway) - self.KERNEL_BYTES)
 
+    def get_extra_info(self, _name):
+        return None
+
     def abort(self):
         self.aborted = True
 
