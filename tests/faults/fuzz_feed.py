@@ -15,7 +15,8 @@ from mutation import Mutator
 from targets import Case
 
 from kvd.config import Deribit
-from kvd.feeds.replay import TapeError, replay
+from kvd.feeds.replay import replay
+from kvd.feeds.tape import TapeError
 from kvd.quotes import BadFrame, ForwardQuote, Quote
 from kvd.venues import Reading, deribit
 
