@@ -107,7 +107,7 @@ def run() -> None:
 
 async def hostile_markets(scale: Scale) -> Sequence[Row]:
     """R8."""
-    asked = {"--markets": scale.of(200, 12), "--batches": scale.of(BATCHES, 15), "--seed": scale.seed}
+    asked = {"--markets": scale.of(120, 12), "--batches": scale.of(BATCHES, 15), "--seed": scale.seed}
     parts = await beside("hostile_markets.py", asked, scale.of(2, 1))
     batches, smiles, held = (sum(part[name] for part in parts) for name in ("batches", "smiles", "held"))
     wrong = [one for part in parts for one in part["wrong"]]

@@ -7,18 +7,19 @@ import asyncio
 import json
 import time
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from animals import ANIMALS, BAD, GOOD, HANDSHAKE_S, ROOM_S, WRONG, Zoo
+from animals import ANIMALS, BAD, GOOD, HANDSHAKE_S, ROOM_S, SITE, WRONG, Zoo
 from command_line import exchange, running, stream_of, until
 from subscriber import Subscriber
 from verdicts import Row, Scale
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-TOKENS = f"screen:read:{GOOD},zoo:read:{BAD}"
+TOKENS = f"screen:read:{GOOD},zoo:read:{BAD},site:read:{SITE}"
 STALLED_S = 1.0
 GROWTH_MIB = 48.0
 
@@ -91,7 +92,7 @@ def _rows(
     gaps = sum(good.heard.count(why) for why in ("slow", "too_old", "new_epoch", "unknown_seq"))
     longest_s, visits = max(zoo.expelled_s, default=99.0), f"n {zoo.visits:,} connections"
     counted = {reason: _metric(metrics, f'kvd_client_errors_total{{reason="{reason}"}}') for reason in REFUSED}
-    named = [secret for secret in (GOOD, BAD, WRONG) if secret.encode() in logs or secret in metrics]
+    named = [secret for secret in (GOOD, BAD, SITE, WRONG) if secret.encode() in logs or secret in metrics]
     expected = sorted(zoo.statuses) == sorted([401, 401, 401, 403] * (len(zoo.statuses) // 4)) and bool(zoo.statuses)
     enough = all(counted[reason] >= zoo.statuses.count(status) for reason, status in REFUSED.items())
     refused = (
@@ -106,7 +107,7 @@ def _rows(
         Row("R10", "client zoo: frames above 64 KiB", f"{zoo.codes.count(1009)} cut with 1009, n {len(zoo.codes)}",
             "all", bool(zoo.codes) and set(zoo.codes) == {1009}),
         Row("R10", "client zoo: wrong token, wrong Origin",
-            refused if expected and enough else f"{zoo.statuses} {counted}", "all refused and counted",
+            refused if expected and enough else f"{Counter(zoo.statuses)} {counted}", "all refused and counted",
             expected and enough),
         Row("R10", "client zoo: descriptors afterwards", f"{fds} before, {fds_after} after, {visits}", "no more",
             fds_after <= fds),
