@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from trials import TRIALS
@@ -32,7 +33,14 @@ def main() -> int:
             print(f"[{time.monotonic() - began_s:6.0f} s] {promises}: {line}", file=sys.stderr, flush=True)
 
         say("begins")
-        rows += asyncio.run(trial(Scale(asked.short, asked.seed, say)))
+        try:
+            found = asyncio.run(trial(Scale(asked.short, asked.seed, say)))
+        except Exception as error:  # what the others have found is worth its table
+            traceback.print_exc()
+            found = [Row(promises, "the trial itself", type(error).__name__, "comes to its end", False)]
+        for row in found:
+            say(f"{'pass' if row.passed else 'FAIL'}: {row.what}: {row.measured} ({row.limit})")
+        rows += found
     print(table(rows))
     print(f"\nseed {asked.seed}, {time.monotonic() - began_s:.0f} s, {sum(not row.passed for row in rows)} failed")
     if asked.json:
