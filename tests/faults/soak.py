@@ -81,7 +81,8 @@ def _is_quiet(page: dict[str, float]) -> bool:
 def _growth(looks: Sequence[Look], scale: Scale) -> list[Row]:
     columns = np.array(looks)
     millions, rss_mib = columns[:, 0] / MILLION, columns[:, 1]
-    slope = float(np.polyfit(millions, rss_mib, 1)[0])
+    away = millions - millions.mean()
+    slope = float(away @ rss_mib / max(away @ away, 1e-9))  # by least squares; none where it stood still
     memory = f"{slope:+.2f} MiB per million, {rss_mib[0]:.0f} to {rss_mib[-1]:.0f} MiB, n {len(looks)}"
     most = SLOPE_MIB * scale.of(1, 100)  # of so few frames, a slope is noise
     rows = [Row("R12", "resident memory by regression", memory, f"< {most:g} MiB per million", slope < most)]
